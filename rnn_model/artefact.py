@@ -1,0 +1,153 @@
+"""A folder that appears whole or not at all, with the SHA-256 of every file beside it.
+
+Everything the project stores goes through `publish` and comes back through `open_checked`.
+"""
+
+import errno
+import glob
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from rnn_model.errors import IntegrityError, UnsafeError, WriteError
+
+MANIFEST = "manifest.json"
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def digest_json(value: Any) -> str:
+    """SHA-256 of a value's canonical JSON, in hex: equal for equal configs, in every process."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def publish(folder: Path, write: Callable[[Path], None]) -> Path:
+    """Fill a staging folder with `write`, then rename it to `folder` in one step.
+
+    A folder that already stands and is intact is kept, which makes content-addressed folders idempotent;
+    a damaged one is replaced. `write` gets the staging folder. Raises WriteError (no space, read-only
+    file system) or UnsafeError (no permission); in both cases `folder` is as it was.
+    """
+    if _is_intact(folder):
+        return folder
+    staging = _staging(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(folder)
+        staging.mkdir(mode=0o700)
+        write(staging)
+        _seal(staging)
+        _swap(staging, folder)
+    except OSError as error:
+        raise _as_write_error(error, folder) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return folder
+
+
+def open_checked(folder: Path) -> Path:
+    """`folder`, after every file in its manifest was found and hashed. Raises IntegrityError."""
+    manifest = folder / MANIFEST
+    try:
+        listed = json.loads(manifest.read_text())["sha256"]
+        found = {name: sha256_file(folder / name) for name in listed}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(
+            f"{folder}: no complete artefact here ({type(error).__name__}: {error}); "
+            f"expected a folder written by carryover, with {MANIFEST}. Make it anew, or name another."
+        ) from error
+    broken = sorted(name for name, digest in found.items() if digest != listed[name])
+    if broken:
+        raise IntegrityError(
+            f"{folder}: {', '.join(broken)} changed since it was written (SHA-256 differs from {MANIFEST}). "
+            "Delete the folder and make it anew."
+        )
+    return folder
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write one file atomically: beside its place, flushed, then renamed over it. Raises WriteError."""
+    staging = _staging(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        staging.write_bytes(data)
+        _fsync(staging)
+        staging.replace(path)
+        _fsync(path.parent)
+    except OSError as error:
+        raise _as_write_error(error, path) from error
+    finally:
+        staging.unlink(missing_ok=True)
+
+
+def _is_intact(folder: Path) -> bool:
+    try:
+        open_checked(folder)
+    except IntegrityError:
+        return False
+    return True
+
+
+def _seal(staging: Path) -> None:
+    files = sorted(p for p in staging.rglob("*") if p.is_file())
+    listed = {str(p.relative_to(staging)): sha256_file(p) for p in files}
+    (staging / MANIFEST).write_text(json.dumps({"sha256": listed}, indent=1))
+    for path in (*files, staging / MANIFEST, staging):
+        _fsync(path)
+
+
+def _swap(staging: Path, folder: Path) -> None:
+    if folder.exists():  # damaged, or of the same name and replaced on purpose
+        old = _staging(folder)
+        folder.rename(old)
+        staging.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        try:
+            staging.rename(folder)
+        except OSError:
+            if not _is_intact(folder):  # else another process published the same content first
+                raise
+    _fsync(folder.parent)
+
+
+def _staging(target: Path) -> Path:
+    """A name beside the target (a rename across devices would not be atomic) that tells who is writing."""
+    return target.parent / f".{target.name[:60]}.{os.getpid()}.{uuid.uuid4().hex[:8]}.part"
+
+
+def _sweep(target: Path) -> None:
+    """Remove what earlier writers of this target left behind when they were killed."""
+    for path in target.parent.glob(f".{glob.escape(target.name[:60])}.*.*.part"):
+        pid = int(path.name.split(".")[-3])
+        if not psutil.pid_exists(pid):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _as_write_error(error: OSError, target: Path) -> Exception:
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return UnsafeError(f"{target}: no permission to write here ({error.strerror}). Choose a folder that is yours.")
+    free = shutil.disk_usage(target.anchor or ".").free
+    hint = f"{free / 1e6:.0f} MB free" if error.errno == errno.ENOSPC else "nothing was replaced"
+    return WriteError(f"{target}: cannot write: {error.strerror or error} ({hint}). Free the place, then run it again.")

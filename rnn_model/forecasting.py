@@ -1,0 +1,76 @@
+"""Forecasts in the data's units: sign-flip averaging, deciles in order, rolled past the trained horizon.
+
+Shapes: B windows, T context, H horizon, Q quantiles.
+"""
+
+import torch
+from torch import Tensor
+
+from rnn_model.config import HORIZON_LIMIT, ModelConfig
+from rnn_model.errors import ConfigError
+from rnn_model.network import MEDIAN, Network
+
+PREDICT_BATCH = 512  # windows per pass: bounds memory
+LIMIT = 1.5  # forecasts reach at most this many trained horizons
+
+
+def check_horizon(trained: int, horizon: int) -> None:
+    """Raise ConfigError for a horizon that a network trained on `trained` steps does not answer."""
+    allowed = min(HORIZON_LIMIT, int(LIMIT * trained))
+    if not 1 <= horizon <= allowed:
+        raise ConfigError(
+            f"horizon {horizon}: this model answers 1 to {allowed} steps (it was trained on {trained}); "
+            f"shorten --window.horizon, or train one with --window.horizon {horizon}"
+        )
+
+
+def predict(network: Network, context: Tensor, periods: Tensor, horizon: int) -> Tensor:
+    """Deciles of the next `horizon` steps: context (B, T) and periods (B, S) -> (B, H, Q) float64, never NaN.
+
+    `context` is in the data's units with NaN where nothing was observed, any T; it is cut or padded to what the
+    network sees. Where no observed value is negative, no forecast is. The mode of the network is restored.
+    """
+    check_horizon(network.horizon, horizon)
+    was_training = network.training
+    network.eval()
+    with torch.no_grad():
+        parts = [
+            _roll(network, fit_context(part, network.config), period, horizon)
+            for part, period in zip(context.split(PREDICT_BATCH), periods.split(PREDICT_BATCH), strict=True)
+        ]
+    network.train(was_training)
+    return torch.cat(parts) if parts else context.new_zeros(0, horizon, 2 * MEDIAN + 1, dtype=torch.float64)
+
+
+def fit_context(context: Tensor, config: ModelConfig) -> Tensor:
+    """(B, T) -> (B, T'): at most what the network sees, at least one patch, T' a multiple of the patch."""
+    context = context[:, -config.context :]
+    observed = (~context.isnan()).any(0).nonzero()  # columns with anything in them
+    needed = context.shape[1] - int(observed[0]) if len(observed) else 1
+    size = min(-(-needed // config.patch) * config.patch, config.context)
+    missing = size - context.shape[1]
+    padded = torch.nn.functional.pad(context.double(), (max(missing, 0), 0), value=float("nan"))
+    return padded[:, -size:]
+
+
+def _roll(network: Network, context: Tensor, periods: Tensor, horizon: int) -> Tensor:
+    """One pass where the horizon fits, else the median is appended to the context and decoding goes on."""
+    deciles = _flip_averaged(network, context, periods, min(horizon, network.horizon))
+    if horizon > network.horizon:
+        longer = fit_context(torch.cat([context, deciles[..., MEDIAN]], 1), network.config)
+        rest = _roll(network, longer, periods, horizon - network.horizon)
+        spread = (deciles[:, -1:] - deciles[:, -1:, MEDIAN : MEDIAN + 1]).abs()  # it cannot shrink again
+        centre = rest[..., MEDIAN : MEDIAN + 1]
+        wide = torch.maximum((rest - centre).abs(), spread)
+        sign = torch.sign(torch.arange(rest.shape[-1], device=rest.device) - MEDIAN)
+        deciles = torch.cat([deciles, centre + sign * wide], 1)
+    negative = (context < 0).any(1)[:, None, None]  # NaN compares false
+    return torch.where(negative, deciles, deciles.clamp_min(0.0))
+
+
+def _flip_averaged(network: Network, context: Tensor, periods: Tensor, horizon: int) -> Tensor:
+    """Mean of the forecast and the mirrored forecast of the mirrored past: what has no sign bias."""
+    both, scale = network(torch.cat([context, -context]), torch.cat([periods, periods]), horizon)
+    natural = scale.invert(both)  # (2B, H, Q)
+    straight, mirrored = natural.chunk(2)
+    return 0.5 * (straight - mirrored.flip(-1))

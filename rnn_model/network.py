@@ -1,0 +1,182 @@
+"""The forecaster: scaled patches through recurrent blocks, then every future patch decoded in one pass.
+
+Shapes: B windows, T points of context, L = T / P patches of P points, H horizon, F = ceil(H / P) future
+patches, D width, Q quantiles, C candidates, S = 2 seasons (the short one and the long one; equal where
+there is one).
+"""
+
+import math
+
+import torch
+import torch.nn.functional as fn
+from torch import Tensor, nn
+
+from rnn_model.cells import Readout, build_cell
+from rnn_model.config import QUANTILES, ModelConfig
+from rnn_model.scaling import Scale, window_scale
+
+MEDIAN = len(QUANTILES) // 2
+CYCLES = ((0, 1), (0, 2), (0, 3), (1, 1), (1, 2))  # (season, how many of its cycles back) laid under the horizon
+CANDIDATES = len(CYCLES) + 1  # and the last observed value
+POINT_FEATURES = 6  # value, its mask, and both again one short and one long season earlier
+WINDOW_FEATURES = 6
+WIDTH_BIAS = -2.0  # softplus(-2) = 0.13: narrow quantile steps to begin with
+
+
+class Block(nn.Module):
+    """Norm, recurrent cell, residual; norm, gated MLP, residual: (B, L, D) -> (B, L, D)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.norm_cell, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.cell = build_cell(config.cell, width, width, config.activation)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(2 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.cell(self.norm_cell(x))
+        gate, value = self.up(self.norm_mlp(x)).chunk(2, -1)
+        return x + self.down(fn.silu(gate) * value)
+
+
+class Forecaster(nn.Module):
+    """Context in, scaled deciles out; `predict` gives them in the data's units."""
+
+    def __init__(self, config: ModelConfig, horizon: int) -> None:
+        super().__init__()
+        self.config, self.horizon = config, horizon
+        width, patch = config.width, config.patch
+        future = math.ceil(horizon / patch)
+        self.embed_patch = nn.Linear(POINT_FEATURES * patch, width)
+        self.embed_window = nn.Linear(WINDOW_FEATURES, width)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.norm_state = nn.LayerNorm(width)
+        self.embed_cycles = nn.Linear(2 * CANDIDATES * patch, width)
+        self.embed_position = nn.Parameter(0.02 * torch.randn(future, width))
+        self.norm_head, self.up, self.down = nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.Linear(2 * width, width)
+        self.readout = nn.Linear(width, patch * len(QUANTILES) + CANDIDATES)
+        nn.init.zeros_(self.readout.weight)  # an untrained network is a blend of the seasonal continuations
+        nn.init.zeros_(self.readout.bias)
+
+    def forward(self, context: Tensor, periods: Tensor, horizon: int) -> tuple[Tensor, Scale]:
+        """Deciles of the next `horizon` steps.
+
+        `context` (B, T) in the data's units, the latest point last, NaN where nothing was observed; T a multiple
+        of P. `periods` (B, S) in steps. Returns (B, H, Q) in the scaled space and the scale that inverts it.
+        """
+        P, F = self.config.patch, math.ceil(horizon / self.config.patch)
+        scale = window_scale(context, periods[:, 0])  # (B, 1) each
+        z = scale.apply(context)  # (B, T), NaN where missing
+        window = self.embed_window(window_features(z, scale, periods))  # (B, D)
+        x = self.embed_patch(point_features(z, periods).unflatten(1, (-1, P)).flatten(2))  # (B, L, D)
+        x = x + window[:, None]
+        for block in self.blocks:
+            x = block(x)  # (B, L, D)
+        cycles, known = seasonal_candidates(z, periods, F * P)  # (B, F*P, C) each
+        laid = torch.cat([cycles, known.float()], -1).unflatten(1, (F, P)).flatten(2)  # (B, F, 2*C*P)
+        h = self.norm_state(x[:, -1:]) + window[:, None] + self.embed_cycles(laid) + self.embed_position[:F]  # (B, F, D)
+        gate, value = self.up(self.norm_head(h)).chunk(2, -1)
+        out = self.readout(h + self.down(fn.silu(gate) * value))  # (B, F, P*Q + C)
+        blend = out[..., -CANDIDATES:].repeat_interleave(P, 1).masked_fill(~known, -1e9).softmax(-1)  # (B, F*P, C)
+        base = (blend * cycles).sum(-1)  # (B, F*P): the seasonal continuation
+        steps = out[..., :-CANDIDATES].unflatten(-1, (P, -1)).flatten(1, 2)  # (B, F*P, Q)
+        return (base[..., None] + monotone(steps))[:, :horizon], scale
+
+
+class PlainForecaster(nn.Module):
+    """Stacked cells and one dense output over the whole horizon, as in the article: no seasons, no blocks.
+
+    The dense gives the mean of each step; the deciles around it are normal, with the spread of the
+    validation residuals (`residual_spread`, set after training, 1 before).
+    """
+
+    residual_spread: Tensor
+
+    def __init__(self, config: ModelConfig, horizon: int) -> None:
+        super().__init__()
+        self.config, self.horizon = config, horizon
+        sizes = [2 * config.patch] + [config.width] * config.num_layers
+        self.cells = nn.ModuleList(
+            build_cell(config.cell, i, o, config.activation) for i, o in zip(sizes, sizes[1:], strict=False)
+        )
+        self.readout = Readout(config.width, horizon)
+        self.register_buffer("residual_spread", torch.ones(horizon))
+
+    def forward(self, context: Tensor, periods: Tensor, horizon: int) -> tuple[Tensor, Scale]:
+        """As `Forecaster.forward`: (B, T), (B, S) -> (B, H, Q) scaled, and the scale."""
+        scale = window_scale(context, periods[:, 0])
+        z = scale.apply(context)  # (B, T)
+        x = torch.stack([z.nan_to_num(0.0), (~z.isnan()).float()], -1)  # (B, T, 2)
+        x = x.unflatten(1, (-1, self.config.patch)).flatten(2)  # (B, L, 2*P)
+        for cell in self.cells:
+            x = cell(x)  # (B, L, D)
+        mean = self.readout(x[:, -1])[:, :horizon]  # (B, H)
+        normal = torch.special.ndtri(torch.tensor(QUANTILES, device=z.device, dtype=torch.float64)).float()  # (Q,)
+        return mean[..., None] + self.residual_spread[:horizon, None] * normal, scale
+
+
+Network = Forecaster | PlainForecaster
+
+
+def build_network(config: ModelConfig, horizon: int, seed: int) -> Network:
+    """A fresh network that decodes `horizon` steps in one pass; its weights are a function of all three."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Forecaster(config, horizon) if config.spine == "residual" else PlainForecaster(config, horizon)
+
+
+def monotone(steps: Tensor) -> Tensor:
+    """(..., Q) free numbers -> (..., Q) deciles that cannot cross: the median, and cumulated softplus widths."""
+    median = steps[..., MEDIAN : MEDIAN + 1]
+    below = fn.softplus(steps[..., :MEDIAN] + WIDTH_BIAS).flip(-1).cumsum(-1).flip(-1)
+    above = fn.softplus(steps[..., MEDIAN + 1 :] + WIDTH_BIAS).cumsum(-1)
+    return torch.cat([median - below, median, median + above], -1)
+
+
+def point_features(z: Tensor, periods: Tensor) -> Tensor:
+    """(B, T), (B, S) -> (B, T, 6): each point and its mask, now, one short and one long season earlier."""
+    here = torch.arange(z.shape[1], device=z.device)[None, :, None]  # (1, T, 1)
+    now = here.expand(z.shape[0], -1, -1)  # (B, T, 1)
+    values, known = look_up(z, torch.cat([now, here - periods[:, None, :]], -1))  # (B, T, 3)
+    return torch.cat([values, known.float()], -1)
+
+
+def seasonal_candidates(z: Tensor, periods: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """Past cycles laid under the horizon, then the last observed value: values and masks, (B, steps, C) each.
+
+    Step t of cycle k of season m is the point m * (ceil((t + 1) / m) - 1 + k) steps before T + t.
+    """
+    T, ahead = z.shape[1], torch.arange(steps, device=z.device)[None, :]  # (1, steps)
+    columns = []
+    for season, back in CYCLES:
+        m = periods[:, season, None]  # (B, 1)
+        columns.append(T + ahead - m * (ahead // m + back))  # (B, steps)
+    values, known = look_up(z, torch.stack(columns, -1))  # (B, steps, C-1)
+    last = last_observed(z)[:, None, None].expand(-1, steps, 1)
+    return torch.cat([values, last], -1), torch.cat([known, torch.ones_like(last, dtype=torch.bool)], -1)
+
+
+def look_up(z: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    """z (B, T) at index (B, N, K): values with 0 where there is none, and whether there is one."""
+    inside = (index >= 0) & (index < z.shape[1])
+    flat = index.clamp(0, z.shape[1] - 1).flatten(1)
+    values = z.gather(1, flat).view(index.shape)
+    known = inside & ~values.isnan()
+    return torch.where(known, values, 0.0), known
+
+
+def last_observed(z: Tensor) -> Tensor:
+    """(B, T) -> (B,): the latest point that is not NaN, 0 where there is none."""
+    position = torch.arange(z.shape[1], device=z.device).masked_fill(z.isnan(), -1).amax(1)  # (B,)
+    value = z.gather(1, position.clamp_min(0)[:, None]).squeeze(1)
+    return torch.where(position >= 0, value, 0.0)
+
+
+def window_features(z: Tensor, scale: Scale, periods: Tensor) -> Tensor:
+    """(B, 6): where zero lies, the share of zeros, the number of points, both seasons, the latest value."""
+    observed = ~z.isnan()
+    count = observed.sum(1).clamp_min(1)
+    zero = scale.apply(torch.zeros_like(scale.level))  # (B, 1): arcsinh of -level / spread
+    zeros = ((z - zero).abs() < 1e-6).sum(1) / count  # NaN compares false
+    logs = torch.log(torch.stack([count, periods[:, 0], periods[:, 1]], -1).float()) / 5
+    return torch.cat([zero.clamp(-8, 8) / 4, zeros[:, None], logs, last_observed(z)[:, None]], -1)

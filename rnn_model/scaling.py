@@ -1,0 +1,52 @@
+"""Per-window scaling: every window is brought to its own recent level and spread, then arcsinh.
+
+Shapes: B windows, T points of context, H horizon, Q quantiles.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+SPREAD_FLOOR = 1e-6  # of the window's largest magnitude: a constant window stays finite and stays constant
+TINY = 1e-30
+
+
+class Scale(NamedTuple):
+    """Level and spread of each window, both (B, 1), float64."""
+
+    level: Tensor
+    spread: Tensor
+
+    def apply(self, values: Tensor) -> Tensor:
+        """(B, *) in the data's units -> (B, *) float32, arcsinh((y - level) / spread); NaN stays NaN."""
+        return torch.asinh((values.double() - self.level) / self.spread).float()
+
+    def invert(self, scaled: Tensor) -> Tensor:
+        """(B, H) or (B, H, Q) scaled -> the same shape in the data's units, float64."""
+        extra = (1,) * (scaled.dim() - 2)
+        level, spread = self.level.view(-1, 1, *extra), self.spread.view(-1, 1, *extra)
+        return torch.sinh(scaled.double()) * spread + level
+
+
+def window_scale(context: Tensor, period: Tensor) -> Scale:
+    """Scale of each window from its observed points, recent ones counting most.
+
+    `context` (B, T) in the data's units with NaN where nothing was observed; `period` (B,) in steps.
+    The weights halve every two seasons, or every 16 points if that is longer. A window without any
+    observation gets level 0 and spread 1.
+    """
+    context = context.double()
+    observed = ~context.isnan()
+    filled = torch.where(observed, context, 0.0)
+    largest = filled.abs().amax(1, keepdim=True).clamp_min(TINY)
+    unit = filled / largest  # squares of 1e300 would overflow
+    age = torch.arange(context.shape[1] - 1, -1, -1, device=context.device, dtype=torch.float64)
+    half_life = (2.0 * period.double()).clamp_min(16.0)[:, None]
+    weight = torch.exp2(-age / half_life) * observed
+    total = weight.sum(1, keepdim=True).clamp_min(TINY)
+    level = (weight * unit).sum(1, keepdim=True) / total
+    variance = (weight * (unit - level).square()).sum(1, keepdim=True) / total
+    spread = variance.sqrt().clamp_min(SPREAD_FLOOR)
+    empty = ~observed.any(1, keepdim=True)
+    return Scale(torch.where(empty, 0.0, level * largest), torch.where(empty, 1.0, spread * largest))

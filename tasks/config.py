@@ -1,0 +1,162 @@
+"""What can be set about the data, the windows, the backtest and the tracking. The network's own settings live
+in `rnn_model.config`; nothing is declared twice."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from rnn_model.config import HORIZON_LIMIT, FitConfig, ModelConfig, Section, SyntheticConfig
+from rnn_model.errors import CarryoverError, ConfigError
+from rnn_model.transfer import Strategy
+from tasks.frequency import parse_frequency
+
+PROJECT = Path(__file__).resolve().parents[1]
+SAMPLE = PROJECT / "data" / "sample" / "us_macro_quarterly.csv"
+SAMPLE_FREQ = "QS"
+
+
+def home() -> Path:
+    """Where everything is written: $CARRYOVER_HOME, else the project's data folder."""
+    return Path(os.environ.get("CARRYOVER_HOME") or PROJECT / "data").resolve()
+
+
+class ColumnsConfig(Section):
+    """Names of the columns; leave them out for unique_id/ds/y and item_id/timestamp/target."""
+
+    id: str | None = Field(None, description="column that names the series")
+    ds: str | None = Field(None, description="column of timestamps")
+    y: str | None = Field(None, description="column of values")
+
+
+class SeriesConfig(Section):
+    """Where series come from and what is asked of them."""
+
+    path: str | None = Field(None, description="CSV or Parquet: a file or a glob")
+    freq: str | None = Field(None, description="time between rows: h, D, W-MON, MS, QS, YS, 15min ...")
+    season: int | None = Field(None, ge=1, le=10_000, description="steps of one season; none: by the frequency")
+    columns: ColumnsConfig = Field(ColumnsConfig(), description="names of the columns")
+    null_values: tuple[str, ...] = Field((), description="CSV texts that stand for a missing value, e.g. NA")
+    datetime_format: str | None = Field(None, description="format of CSV timestamps, e.g. %d.%m.%Y; none: ISO 8601")
+    gaps: Literal["missing", "interpolate"] = Field("missing", description="rows absent from the grid: masked, or filled")
+    max_quarantined: float = Field(0.2, ge=0, le=1, description="share of series set aside at which the run stops")
+
+    @field_validator("freq")
+    @classmethod
+    def _known(cls, freq: str | None) -> str | None:
+        if freq is not None:
+            as_value_error(parse_frequency, freq)
+        return freq
+
+    @model_validator(mode="after")
+    def _path_has_freq(self) -> "SeriesConfig":
+        if self.path is not None and self.freq is None:
+            raise ValueError(f"path {self.path} was given without freq; name the time between its rows, e.g. MS")
+        return self
+
+
+class SourceConfig(SeriesConfig):
+    """What the network is pretrained on: your own collection, or (no path) the synthetic corpus."""
+
+    synthetic: SyntheticConfig = Field(SyntheticConfig(), description="the synthetic corpus")
+
+
+class TargetConfig(SeriesConfig):
+    """Your series. Without a path: the sample that comes with the project."""
+
+    @property
+    def name(self) -> str:
+        """A short name for experiments and folders, from the file's name."""
+        stem = Path(self.path or SAMPLE).stem
+        return "".join(c if c.isalnum() or c in "-_" else "-" for c in stem).strip("-") or "target"
+
+    def resolved(self) -> "TargetConfig":
+        """The same with path and freq filled in from the sample where no path was given."""
+        if self.path is not None:
+            return self
+        return self.model_copy(update={"path": str(SAMPLE), "freq": self.freq or SAMPLE_FREQ})
+
+
+class HorizonConfig(Section):
+    """How far ahead to forecast."""
+
+    horizon: int = Field(8, ge=1, le=HORIZON_LIMIT, description="steps to forecast")
+
+
+class WindowConfig(HorizonConfig):
+    """How series are cut into windows."""
+
+    min_history: int = Field(3, ge=1, le=100_000, description="points a series needs before every forecast origin")
+    validation: int = Field(2, ge=1, le=100, description="validation windows per series, just before the first test cutoff")
+
+
+class PretrainConfig(FitConfig):
+    """Learning from the source."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    from_: str | None = Field(None, alias="from", description="start from this model instead: folder, models:/ or run id")
+
+
+class FinetuneConfig(FitConfig):
+    """Carrying over to the target: the strategies compete on validation windows."""
+
+    steps: int = Field(200, ge=1, le=1_000_000, description="optimiser steps at most, for each strategy")
+    batch_size: int = Field(64, ge=1, le=65_536, description="windows per step")
+    learning_rate: float = Field(3e-4, gt=0, le=1, description="peak, after warm-up")
+    validate_every: int = Field(20, ge=1, le=1_000_000, description="steps from one validation to the next")
+    patience: int = Field(5, ge=1, le=10_000, description="validations without improvement before it stops")
+    strategies: tuple[Strategy, ...] = Field(
+        ("zero-shot", "full", "biases", "scratch", "average"), description="contenders; zero-shot always competes"
+    )
+
+    @model_validator(mode="after")
+    def _average_of_what(self) -> "FinetuneConfig":
+        if "average" in self.strategies and not {"full", "biases", "head"} & set(self.strategies):
+            raise ValueError("average needs a tuned strategy beside it; add full, biases or head")
+        return self
+
+
+class BacktestConfig(Section):
+    """The test: rolling origins at the end of every series, never seen before."""
+
+    cutoffs: int = Field(3, ge=1, le=1000, description="test cutoffs per series")
+    step: int | None = Field(None, ge=1, le=100_000, description="steps between cutoffs; none: the horizon")
+    baselines: tuple[Literal["SeasonalNaive", "AutoETS", "DynamicOptimizedTheta"], ...] = Field(
+        ("SeasonalNaive", "AutoETS", "DynamicOptimizedTheta"), description="statistical models on the same windows"
+    )
+    baseline_history: int = Field(
+        1000, ge=10, le=1_000_000, description="most recent points a statistical baseline is fitted to"
+    )
+
+
+class TrackingConfig(Section):
+    """Where runs are logged."""
+
+    uri: str | None = Field(None, description="MLflow address; none: $MLFLOW_TRACKING_URI, else a file in data/")
+    experiment: str | None = Field(None, description="MLflow experiment; none: the target's name")
+
+    @field_validator("uri")
+    @classmethod
+    def _no_secret(cls, uri: str | None) -> str | None:
+        if uri is not None and "@" in uri.split("://", 1)[-1].split("/", 1)[0]:
+            raise ValueError("an address with credentials would be logged; set it as MLFLOW_TRACKING_URI instead")
+        return uri
+
+
+def check_sections(window: WindowConfig, model: ModelConfig) -> None:
+    """Refuse combinations that no single section can see. Raises ConfigError."""
+    if window.min_history > model.context:
+        raise ConfigError(
+            f"window.min_history {window.min_history} is longer than model.context {model.context}; "
+            "lower the one or raise the other"
+        )
+
+
+def as_value_error(call: object, *arguments: object) -> object:
+    """Call with a project error turned into ValueError, which is what pydantic reports with the field's name."""
+    try:
+        return call(*arguments)  # type: ignore[operator]
+    except CarryoverError as error:
+        raise ValueError(str(error)) from error

@@ -1,0 +1,130 @@
+"""The data contract: every row ends as used, padded or quarantined with a reason, and the sums match.
+
+The rules are Pandera checks that look at values. A series that breaks one is set aside whole; the others go on.
+"""
+
+import numpy as np
+import pandera.polars as pa
+import polars as pl
+from pandera.errors import SchemaErrors
+
+from rnn_model.errors import DataError
+from rnn_model.windows import Windows
+from tasks.frequency import Frequency, grid_position, grid_time, in_range
+from tasks.handles import Account
+
+EQUAL_ROWS = "equal duplicate"  # dropped one by one; the series stays
+
+
+def split_rows(
+    raw: pl.DataFrame, frequency: Frequency, gaps: str, need: int, context: int
+) -> tuple[pl.DataFrame, pl.DataFrame, Account]:
+    """Rows sorted by (unique_id, ds, y) -> the used series on their full grid, one line per quarantined series, the account."""
+    rows = raw.filter(pl.struct("unique_id", "ds", "y").is_first_distinct() if _has_repeats(raw) else pl.lit(True))
+    rows = rows.with_columns(first=pl.col("ds").min().over("unique_id")).with_columns(
+        position=grid_position(frequency, pl.col("ds"), pl.col("first"))
+    )
+    quarantine = check(rows, need)
+    good = rows.join(quarantine.select("unique_id"), on="unique_id", how="anti", maintain_order="left")
+    used = on_grid(good, frequency, gaps)
+    sizes = used.group_by("unique_id", maintain_order=True).agg(grid=pl.len())
+    spread = good.group_by("unique_id").agg(
+        rows=pl.len(), constant=(pl.col("y").drop_nulls().n_unique() == 1)
+    ).join(sizes, on="unique_id")
+    dropped = {EQUAL_ROWS: raw.height - rows.height} if raw.height > rows.height else {}
+    by_rule = quarantine.group_by("rule").agg(pl.col("rows").sum()).sort("rule")
+    account = Account(
+        rows_in=raw.height,
+        used=int(spread.filter(pl.col("grid") >= context)["rows"].sum()),
+        padded=int(spread.filter(pl.col("grid") < context)["rows"].sum()),
+        quarantined=dropped | dict(by_rule.iter_rows()),
+        added=used.height - good.height,
+        series_in=raw["unique_id"].n_unique(),
+        series_used=spread.height,
+        constant=int(spread["constant"].sum()),
+    )
+    if not account.balanced():
+        raise DataError(f"the row account does not balance: {account.model_dump()}; please report this")
+    return used, quarantine, account
+
+
+def schema(need: int) -> pa.DataFrameSchema:
+    """The contract, over rows sorted by (unique_id, ds) with their grid `position`; each failing row names its series."""
+    series = "unique_id"
+
+    def rule(name: str, broken: pl.Expr) -> pa.Check:
+        return pa.Check(lambda data: data.lazyframe.select(~broken.fill_null(False)), name=name, error=name)
+
+    observed = pl.col("y").is_not_null().sum().over(series)
+    same_time = pl.col("ds") == pl.col("ds").shift(1).over(series)
+    smallest = pl.col("position").diff().over(series).min().over(series)
+    head = pl.col("ds").is_first_distinct().over(series)  # series-level rules speak once, at the first row
+    return pa.DataFrameSchema(
+        {
+            "unique_id": pa.Column(pl.String, nullable=False),
+            "ds": pa.Column(pl.Datetime("us"), nullable=False),
+            "y": pa.Column(pl.Float64, nullable=True),
+            "first": pa.Column(pl.Datetime("us"), nullable=False),
+            "position": pa.Column(pl.Int64, nullable=True),
+        },
+        checks=[
+            rule("infinite value", pl.col("y").is_infinite()),
+            rule("time out of range", ~in_range(pl.col("ds"))),
+            rule("conflicting duplicate", same_time),
+            rule("off the frequency", pl.col("position").is_null()),
+            rule("coarser than the frequency", (smallest > 1) & (pl.len().over(series) > 2) & head),
+            rule("no value at all", (observed == 0) & head),
+            rule(f"shorter than {need}", (observed > 0) & (pl.col("position").max().over(series) + 1 < need) & head),
+        ],
+        strict=True,
+    )
+
+
+def check(rows: pl.DataFrame, need: int) -> pl.DataFrame:
+    """One line per broken series: unique_id, rule (the first it breaks), ds of the first bad row, rows it holds."""
+    try:
+        schema(need).validate(rows, lazy=True)
+        failures = pl.DataFrame({"index": [], "check": []}, schema={"index": pl.Int64, "check": pl.String})
+    except SchemaErrors as errors:
+        failures = errors.failure_cases.select(pl.col("index").cast(pl.Int64), pl.col("check").cast(pl.String))
+        if failures["index"].null_count():
+            raise DataError(f"columns are not as declared: {errors.failure_cases.row(0)}") from errors
+    order = {c.name: n for n, c in enumerate(schema(need).checks)}
+    numbered = rows.with_row_index("index").select(pl.col("index").cast(pl.Int64), "unique_id", "ds")
+    first = (
+        failures.join(numbered, on="index", how="left", maintain_order="left")
+        .with_columns(rank=pl.col("check").replace_strict(order, default=len(order), return_dtype=pl.Int64))
+        .sort("unique_id", "rank", "ds")
+        .unique("unique_id", keep="first", maintain_order=True)
+    )
+    counts = rows.group_by("unique_id").agg(rows=pl.len().cast(pl.Int64), observed=pl.col("y").count())
+    return first.select("unique_id", pl.col("check").alias("rule"), pl.col("ds").alias("at")).join(
+        counts, on="unique_id", how="left", maintain_order="left"
+    )
+
+
+def on_grid(rows: pl.DataFrame, frequency: Frequency, gaps: str) -> pl.DataFrame:
+    """unique_id, ds, y with one row per grid step; absent steps are null, or interpolated by policy."""
+    full = (
+        rows.group_by("unique_id", maintain_order=True)
+        .agg(pl.col("first").first(), position=pl.int_range(pl.col("position").max() + 1))
+        .explode("position")
+    )
+    values = rows.select("unique_id", "position", "y")
+    filled = full.join(values, on=["unique_id", "position"], how="left", maintain_order="left")
+    value = pl.col("y").interpolate().over("unique_id") if gaps == "interpolate" else pl.col("y")
+    return filled.select("unique_id", grid_time(frequency, pl.col("first"), pl.col("position")).alias("ds"), value)
+
+
+def _has_repeats(raw: pl.DataFrame) -> bool:
+    """Whether a sorted frame holds equal neighbours: cheap, where uniqueness over all rows is not."""
+    same = pl.all_horizontal(pl.col(c).eq_missing(pl.col(c).shift(1)) for c in ("unique_id", "ds", "y"))
+    return bool(raw.select(same.any()).item())
+
+
+def frame_windows(frame: pl.DataFrame, periods: tuple[int, int]) -> Windows:
+    """Rows grouped by unique_id and regular in ds -> windows over all of them, float64."""
+    lengths = frame["unique_id"].rle().struct.field("len").to_numpy().astype(np.int64)
+    values = frame["y"].fill_null(float("nan")).to_numpy()
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return Windows(values, offsets, np.tile(np.array(periods, dtype=np.int64), (len(lengths), 1)), lengths)

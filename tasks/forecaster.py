@@ -1,0 +1,56 @@
+"""Long frames in, forecast frames out, from a model folder: what the forecast stage and the logged model share.
+
+Free of the orchestrator and the tracker, so that a served model needs neither.
+"""
+
+import polars as pl
+
+from rnn_model.checkpoint import ModelCard
+from rnn_model.errors import DataError
+from rnn_model.forecasting import predict
+from rnn_model.network import Network
+from rnn_model.windows import Floats, Index, Windows
+from tasks.contract import frame_windows, split_rows
+from tasks.frequency import grid_time, parse_frequency
+from tasks.metrics import DECILES, MEDIAN
+
+COLUMNS = ["unique_id", "ds", "cutoff", "y_hat", *DECILES]
+
+
+def forecast_windows(network: Network, windows: Windows, index: Index, horizon: int) -> Floats:
+    """Deciles for every window of the index, (B, H, Q); only points before each origin are gathered."""
+    batch = windows.gather(index, network.config.context, 0)
+    return predict(network, batch.context, batch.periods, horizon).numpy()
+
+
+def forecast_frame(network: Network, card: ModelCard, used: pl.DataFrame, horizon: int) -> pl.DataFrame:
+    """Every series of `used` (on its grid, as validation leaves it) continued from its end by `horizon` steps.
+
+    Returns unique_id, ds, cutoff, y_hat and the deciles, one row per series and step, sorted.
+    """
+    windows = frame_windows(used, card.periods)
+    index = windows.at(windows.end)
+    deciles = forecast_windows(network, windows, index, horizon)
+    last = used.group_by("unique_id", maintain_order=True).agg(first=pl.col("ds").first(), n=pl.len().cast(pl.Int64))
+    steps = last.join(pl.DataFrame({"step": range(1, horizon + 1)}), how="cross", maintain_order="left_right")
+    frequency = parse_frequency(card.freq)
+    times = steps.select(
+        "unique_id",
+        grid_time(frequency, pl.col("first"), pl.col("n") - 1 + pl.col("step")).alias("ds"),
+        grid_time(frequency, pl.col("first"), pl.col("n") - 1).alias("cutoff"),
+    )
+    flat = deciles.reshape(-1, deciles.shape[-1])
+    columns = {"y_hat": flat[:, DECILES.index(MEDIAN)]} | {q: flat[:, i] for i, q in enumerate(DECILES)}
+    return pl.concat([times, pl.DataFrame(columns)], how="horizontal").select(COLUMNS)
+
+
+def usable_series(rows: pl.DataFrame, card: ModelCard) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows (unique_id, ds, y) -> those that can be forecast, on their grid, and one line per series that cannot.
+
+    One observed value is enough. Raises DataError when no series is left.
+    """
+    used, quarantine, _ = split_rows(rows, parse_frequency(card.freq), "missing", 1, card.model.context)
+    if used.is_empty():
+        reasons = ", ".join(sorted(set(quarantine["rule"]))) or "no rows"
+        raise DataError(f"no series can be forecast ({reasons}); expected unique_id, ds, y regular at freq {card.freq}")
+    return used, quarantine

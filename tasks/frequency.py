@@ -1,0 +1,111 @@
+"""Frequencies by their usual names, and the integer grid each one spans.
+
+On the grid a regular series is a run of consecutive integers, so gaps, duplicates and strays are integer questions.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from rnn_model.errors import ConfigError
+from rnn_model.synthetic import LONG_SEASON
+
+FIXED = {  # microseconds
+    "s": 1_000_000, "min": 60_000_000, "h": 3_600_000_000, "D": 86_400_000_000, "W": 604_800_000_000,
+}
+MONTHS = {"MS": 1, "ME": 1, "QS": 3, "QE": 3, "YS": 12, "YE": 12}
+ALIASES = {"T": "min", "H": "h", "d": "D", "M": "ME", "Q": "QE", "Y": "YE", "A": "YE", "AS": "YS", "S": "s"}
+SEASON = {"s": 60, "min": 1440, "h": 24, "D": 7, "B": 5, "W": 1, "MS": 12, "ME": 12, "QS": 4, "QE": 4, "YS": 1, "YE": 1}
+NETWORK_SEASON = {"W": 52}  # weeks have no season in the published tables, but the year still has 52 of them
+ALLOWED = "s, min, h, D, B, W, MS, ME, QS, QE, YS, YE, also with a count (15min) or an anchor (W-MON)"
+
+
+@dataclass(frozen=True)
+class Frequency:
+    """One step of a regular series: `count` times `unit`."""
+
+    name: str
+    unit: str
+    count: int
+
+    @property
+    def season(self) -> int:
+        """Steps of the season that metrics and the seasonal naive use, by the field's convention; 1 where none."""
+        season = SEASON[self.unit]
+        return season // self.count if self.count < season and season % self.count == 0 else 1
+
+    @property
+    def periods(self) -> tuple[int, int]:
+        """Short and long season in steps, as the network is told; equal where there is one."""
+        season = NETWORK_SEASON.get(self.unit, self.season) if self.count == 1 else self.season
+        return season, LONG_SEASON.get(season, season)
+
+    @property
+    def offset(self) -> str:
+        """One step as a polars offset, e.g. 1mo."""
+        if self.unit in MONTHS:
+            return f"{MONTHS[self.unit] * self.count}mo"
+        return f"{self.count}{ {'min': 'm', 'D': 'd', 'B': 'bd', 'W': 'w'}.get(self.unit, self.unit) }"
+
+
+def parse_frequency(text: str) -> Frequency:
+    """`15min`, `W-MON`, `QS` ... as a Frequency. Raises ConfigError with the names allowed."""
+    match = re.fullmatch(r"(\d*)([A-Za-z]+)(-[A-Z]{3})?", text.strip())
+    unit = ALIASES.get(match[2], match[2]) if match else ""
+    count = int(match[1] or 1) if match else 0
+    known = unit in SEASON and count >= 1 and not (unit == "B" and count > 1)
+    if not match or not known or (match[3] and unit not in ("W", "QS", "QE", "YS", "YE")):
+        raise ConfigError(f"freq {text!r} is not known; allowed: {ALLOWED}")
+    return Frequency(text.strip(), unit, count)
+
+
+def grid_position(frequency: Frequency, ds: pl.Expr, first: pl.Expr) -> pl.Expr:
+    """Steps from `first` to `ds` on the grid through `first`, Int64; null where `ds` is off that grid."""
+    if frequency.unit in FIXED:
+        step, gap = FIXED[frequency.unit] * frequency.count, (ds - first).dt.total_microseconds()
+        return pl.when(gap % step == 0).then(gap // step)
+    if frequency.unit == "B":
+        days = pl.business_day_count(first.dt.date(), ds.dt.date()).cast(pl.Int64)
+        return pl.when((ds.dt.weekday() <= 5) & (ds.dt.time() == first.dt.time())).then(days)
+    step = MONTHS[frequency.unit] * frequency.count
+    months = (_month(ds) - _month(first)).cast(pl.Int64)
+    same_day = ds.dt.day() == first.dt.day()
+    both_end = (ds.dt.month_end().dt.date() == ds.dt.date()) & (first.dt.month_end().dt.date() == first.dt.date())
+    aligned = (same_day | both_end) & (ds.dt.time() == first.dt.time()) & (months % step == 0)
+    return pl.when(aligned).then(months // step)
+
+
+def grid_time(frequency: Frequency, first: pl.Expr, position: pl.Expr) -> pl.Expr:
+    """The timestamp `position` steps after `first` on the grid: the inverse of `grid_position`."""
+    if frequency.unit in FIXED:
+        return first + pl.duration(microseconds=position.cast(pl.Int64) * (FIXED[frequency.unit] * frequency.count))
+    if frequency.unit == "B":
+        return first.dt.add_business_days(position)
+    months = pl.format("{}mo", position * (MONTHS[frequency.unit] * frequency.count))
+    moved = first.dt.offset_by(months)
+    ends = first.dt.month_end().dt.date() == first.dt.date()
+    return pl.when(ends).then(moved.dt.month_end()).otherwise(moved)
+
+
+def guess_frequency(ds: pl.Series) -> str:
+    """The likeliest name for a sorted run of timestamps, for an error's hint; 'unknown' where nothing fits."""
+    best, score = "unknown", 0.5
+    frame = ds.unique().sort().to_frame("ds")
+    for name in ("s", "min", "15min", "30min", "h", "D", "B", "W", "MS", "ME", "QS", "QE", "YS", "YE"):
+        frequency = parse_frequency(name)
+        position = frame.select(p=grid_position(frequency, pl.col("ds"), pl.col("ds").first()))["p"]
+        share = float((position.diff() == 1).sum()) / max(1, len(position) - 1)
+        if share > score:
+            best, score = name, share
+    return best
+
+
+def _month(ds: pl.Expr) -> pl.Expr:
+    return ds.dt.year().cast(pl.Int32) * 12 + ds.dt.month().cast(pl.Int32)
+
+
+def in_range(ds: pl.Expr) -> pl.Expr:
+    """Years 1700 to 2200: what every library downstream can hold."""
+    return ds.is_between(datetime(1700, 1, 1), datetime(2200, 1, 1))

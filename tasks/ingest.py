@@ -1,0 +1,233 @@
+"""Files in, one Parquet file of unique_id, ds, y out, named by its content."""
+
+import csv
+import glob
+import hashlib
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TypeVar
+
+import polars as pl
+from prefect import task
+
+from rnn_model.artefact import publish
+from rnn_model.errors import DataError
+from tasks.config import SeriesConfig, home
+from tasks.frequency import parse_frequency
+from tasks.handles import Dataset
+
+DIALECTS = (("unique_id", "ds", "y"), ("item_id", "timestamp", "target"))
+NAMES = ("unique_id", "ds", "y")
+FORMATS = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m")
+ZONED = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z")
+CHUNK = 1 << 22  # bytes read at a time while the encoding is checked
+Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
+
+
+@task
+def ingest(config: SeriesConfig, name: str) -> Dataset:
+    """Read every file of the config and publish the rows under data/raw. Raises DataError (65)."""
+    return ingest_files(config, name, home() / "raw")
+
+
+def ingest_files(config: SeriesConfig, name: str, root: Path) -> Dataset:
+    """Read, map, parse, sort and publish; the same rows give the same folder, whatever their order or format."""
+    frequency = parse_frequency(str(config.freq))
+    frame = read_files(config)
+    fingerprint = content_fingerprint(frame)
+    folder = publish(root / fingerprint[:16], lambda staging: frame.write_parquet(staging / "data.parquet"))
+    return Dataset(
+        folder=folder,
+        fingerprint=fingerprint,
+        name=name,
+        freq=str(config.freq),
+        season=config.season or frequency.season,
+        periods=frequency.periods if config.season is None else (config.season, max(config.season, frequency.periods[1])),
+        rows=frame.height,
+        series=frame["unique_id"].n_unique(),
+    )
+
+
+def read_files(config: SeriesConfig) -> pl.DataFrame:
+    """All rows of all files as unique_id (text), ds (microseconds, UTC or local as given), y (float), sorted."""
+    frames = [read_file(path, config) for path in expand(str(config.path))]
+    zones = {str(frame.schema["ds"]) for frame in frames}
+    if len(zones) > 1:
+        raise DataError(f"{config.path}: files mix timestamps with and without a time zone; give all of them the same")
+    frame = pl.concat(frames).sort("unique_id", "ds", "y")
+    if frame.is_empty():
+        raise DataError(f"{config.path}: no rows; expected a header and at least one row of unique_id, ds, y")
+    return frame.with_columns(pl.col("ds").dt.replace_time_zone(None))
+
+
+def expand(pattern: str) -> list[Path]:
+    """The files of a path or glob, sorted. Raises DataError when there is none, or one of an unknown kind."""
+    paths = [Path(pattern)] if Path(pattern).is_file() else sorted(Path(p) for p in glob.glob(pattern, recursive=True))
+    paths = [p for p in paths if p.is_file()]
+    if not paths:
+        raise DataError(f"{pattern}: no such file; give a CSV or Parquet file, or a quoted glob such as 'sales/*.csv'")
+    for path in paths:
+        if path.suffix.lower() not in (".csv", ".parquet", ".pq"):
+            raise DataError(f"{path}: kind {path.suffix or 'without ending'!r} is not read; use .csv or .parquet")
+    return paths
+
+
+def read_file(path: Path, config: SeriesConfig) -> pl.DataFrame:
+    """One file, columns mapped and typed."""
+    is_csv = path.suffix.lower() == ".csv"
+    raw = scan_csv(path) if is_csv else scan_parquet(path)
+    columns = map_columns(path, raw.collect_schema().names(), config)
+    picked = raw.select(pl.col(old).alias(new) for old, new in zip(columns, NAMES, strict=True))
+    try:
+        frame = picked.collect()
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{path}: cannot be read past the header: {first_line(error)}") from error
+    first_row = 2 if is_csv else 1  # a CSV's header is its first line
+    return typed(frame, path, config, first_row)
+
+
+def scan_csv(path: Path) -> pl.LazyFrame:
+    """Every column as text, so that the millionth row is read as the fifth is. Raises DataError."""
+    check_encoding(path)
+    with path.open(newline="", encoding="utf-8-sig") as handle:
+        header = next(csv.reader(handle), [])
+    if not header:
+        raise DataError(f"{path}: no rows; the file is empty")
+    double = sorted({name for name in header if header.count(name) > 1})
+    if double:
+        raise DataError(f"{path}: column {double[0]!r} occurs {header.count(double[0])} times; rename one")
+    return pl.scan_csv(path, infer_schema=False)
+
+
+def scan_parquet(path: Path) -> pl.LazyFrame:
+    """A Parquet file, its footer read. Raises DataError for a cut or foreign file."""
+    try:
+        frame = pl.scan_parquet(path, glob=False)
+        frame.collect_schema()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{path}: incomplete or not Parquet ({first_line(error)}); write it again") from error
+    return frame
+
+
+def check_encoding(path: Path) -> None:
+    """Raise DataError for anything that is not UTF-8 text with line feeds."""
+    offset, tail, feeds, returns = 0, b"", False, False
+    with path.open("rb") as handle:
+        while chunk := handle.read(CHUNK):
+            block = tail + chunk
+            nul = block.find(b"\0")
+            try:
+                text, used = block.decode("utf-8"), len(block)
+            except UnicodeDecodeError as error:
+                split_at_end = error.reason == "unexpected end of data" and len(block) - error.start < 4
+                if not split_at_end:
+                    raise DataError(f"{path}: not UTF-8, byte offset {offset + error.start}; save it as UTF-8") from None
+                text, used = block[: error.start].decode("utf-8"), error.start
+            if nul >= 0:
+                raise DataError(f"{path}: not UTF-8 text, NUL at byte offset {offset + nul}; save it as UTF-8")
+            feeds, returns = feeds or "\n" in text, returns or "\r" in text
+            offset, tail = offset + used, block[used:]
+    if tail:
+        raise DataError(f"{path}: not UTF-8, byte offset {offset}; the last character is cut")
+    if returns and not feeds:
+        raise DataError(f"{path}: lines end in CR alone; save it with LF or CRLF line ends")
+
+
+def map_columns(path: Path, found: list[str], config: SeriesConfig) -> tuple[str, str, str]:
+    """The file's names for id, ds and y: as declared, else of a known dialect. Raises DataError naming the nearest."""
+    declared = (config.columns.id, config.columns.ds, config.columns.y)
+    fitting = [d for d in DIALECTS if all(w in found for w, own in zip(d, declared, strict=True) if own is None)]
+    dialect = fitting[0] if fitting else max(DIALECTS, key=lambda d: len(set(d) & set(found)))
+    id_, ds, y = (own or usual for own, usual in zip(declared, dialect, strict=True))
+    for wanted, option in ((id_, "id"), (ds, "ds"), (y, "y")):
+        if wanted not in found:
+            lowered = {name.lower(): name for name in found}
+            near = get_close_matches(wanted.lower(), lowered, n=1, cutoff=0.5)
+            hint = f"nearest is {lowered[near[0]]!r}; " if near else ""
+            raise DataError(
+                f"{path}: no column {wanted!r}, found {', '.join(map(repr, found[:12]))}; {hint}"
+                f"map it with --target.columns.{option} NAME"
+            )
+    return id_, ds, y
+
+
+def typed(frame: pl.DataFrame, path: Path, config: SeriesConfig, first_row: int) -> pl.DataFrame:
+    """unique_id as text, ds as microseconds, y as float; a value that is neither number nor missing is refused."""
+    frame = frame.with_columns(pl.col("unique_id").cast(pl.String))
+    refuse(frame, pl.col("unique_id").is_null() | (pl.col("unique_id") == ""), "unique_id", "a name", path, first_row)
+    return frame.with_columns(
+        parse_numbers(frame, path, config, first_row).alias("y"),
+        parse_times(frame, path, config, first_row).alias("ds"),
+    )
+
+
+def parse_numbers(frame: pl.DataFrame, path: Path, config: SeriesConfig, first_row: int) -> pl.Series:
+    """y as Float64; empty, NaN and the declared null values become null."""
+    if frame.schema["y"].is_numeric() or frame.schema["y"] == pl.Null:
+        return frame["y"].cast(pl.Float64).fill_nan(None)
+    if frame.schema["y"] != pl.String:
+        raise DataError(f"{path}: column y holds {frame.schema['y']}, expected numbers; map another with --target.columns.y")
+    text = pl.col("y").str.strip_chars()
+    text = pl.when(text.is_in(["", *config.null_values])).then(None).otherwise(text)
+    number = text.cast(pl.Float64, strict=False)
+    refuse(frame, text.is_not_null() & number.is_null(), "y", "a number such as 1234.5", path, first_row)
+    return frame.select(number.fill_nan(None).alias("y"))["y"]
+
+
+def parse_times(frame: pl.DataFrame, path: Path, config: SeriesConfig, first_row: int) -> pl.Series:
+    """ds as microseconds, in UTC where the text or type has a zone; every row by the same format."""
+    kind = frame.schema["ds"]
+    if kind.is_temporal() and kind != pl.Time:
+        zone = getattr(kind, "time_zone", None)
+        ds = frame["ds"].cast(pl.Datetime("us", zone)) if zone is None else frame["ds"].dt.convert_time_zone("UTC")
+        ds = ds.dt.cast_time_unit("us")
+    elif kind == pl.String:
+        text = frame["ds"].str.strip_chars()
+        ds = parse_text_times(text, config.datetime_format)
+    else:
+        raise DataError(f"{path}: column ds holds {kind}, expected dates such as 2024-01-31; map another with --target.columns.ds")
+    checked = frame.with_columns(parsed=ds)
+    allowed = f"a date like the first one ({config.datetime_format or 'ISO 8601'})"
+    refuse(checked, pl.col("parsed").is_null(), "ds", allowed, path, first_row)
+    return ds
+
+
+def parse_text_times(text: pl.Series, declared: str | None) -> pl.Series:
+    """Text as Datetime by the declared format, else by the first known one that reads the first row."""
+    first = text.drop_nulls().head(1)
+    for pattern in (declared,) if declared else (*FORMATS, *ZONED):
+        zoned = "%z" in pattern or "%#z" in pattern
+        kind = pl.Datetime("us", "UTC") if zoned else pl.Datetime("us")
+        try:
+            if first.str.strptime(kind, pattern, strict=False).null_count() == 0 and len(first):
+                return text.str.strptime(kind, pattern, strict=False)
+        except pl.exceptions.PolarsError:
+            continue
+    return pl.Series("ds", [None] * len(text), dtype=pl.Datetime("us"))
+
+
+def refuse(frame: pl.DataFrame, bad: pl.Expr, column: str, allowed: str, path: Path, first_row: int) -> None:
+    """Raise DataError naming the first row where `bad` holds."""
+    rows = frame.with_row_index("row", offset=first_row).filter(bad)
+    if rows.height:
+        row = rows.row(0, named=True)
+        more = f" (and {rows.height - 1} more rows)" if rows.height > 1 else ""
+        raise DataError(
+            f"{path}: row {row['row']}, series {row['unique_id']!r}: {column} is {row[column]!r}{more}; expected {allowed}"
+        )
+
+
+def content_fingerprint(frame: pl.DataFrame) -> str:
+    """SHA-256 over the sorted rows: ids with their lengths, times and values as raw little-endian bytes."""
+    digest = hashlib.sha256()
+    ids = frame["unique_id"].rle().struct.unnest()
+    for length, name in ids.iter_rows():
+        digest.update(f"{length}:{len(name)}:{name};".encode())
+    digest.update(frame["ds"].cast(pl.Int64).to_numpy().tobytes())
+    digest.update(frame["y"].fill_null(float("nan")).to_numpy().tobytes())
+    return digest.hexdigest()
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, shortened."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

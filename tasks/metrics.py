@@ -1,0 +1,116 @@
+"""Accuracy of forecasts, by the definitions the published tables use; the sums themselves come from utilsforecast.
+
+A forecast frame is long: unique_id, cutoff, ds, step (1 to h), y, and the deciles 0.1 to 0.9.
+"""
+
+import numpy as np
+import polars as pl
+from utilsforecast import losses
+
+from rnn_model.config import QUANTILES
+
+DECILES = [str(q) for q in QUANTILES]
+MEDIAN = "0.5"
+METRICS = ("MASE", "RMSSE", "sMAPE", "MAE", "WQL", "coverage_80", "OWA")
+DEFINITIONS = {
+    "MASE": "mean |y - median| over series and steps, each divided by the mean absolute seasonal difference of its history",
+    "RMSSE": "root of the mean squared error over the mean squared seasonal difference of the history, averaged over series",
+    "sMAPE": "mean of 200 |y - median| / (|y| + |median|), in percent from 0 to 200",
+    "MAE": "mean |y - median|, in the data's units",
+    "WQL": "2 * summed quantile loss / summed |y|, averaged over the nine deciles",
+    "coverage_80": "share of y from the 0.1 to the 0.9 decile",
+    "OWA": "mean of sMAPE and MASE, each relative to SeasonalNaive on the same windows",
+    "season": "differences are one season apart; one step where the history is no longer than a season",
+    "weights": "every observed (series, cutoff, step) counts once; where the scale is 0, MASE and RMSSE skip it",
+}
+KEYS = ["unique_id", "cutoff"]
+
+
+def per_series(forecast: pl.DataFrame, history: pl.DataFrame, season: int) -> pl.DataFrame:
+    """One line per (unique_id, cutoff): n observed steps, MASE, RMSSE, sMAPE, MAE, QL, coverage_80, sum_abs.
+
+    `history` holds unique_id, ds, y of every series; rows after a cutoff do not count towards its scale.
+    MASE and RMSSE are null where the scale is 0.
+    """
+    seen = forecast.filter(pl.col("y").is_not_null())
+    past = history.filter(pl.col("y").is_not_null()).select("unique_id", "ds", "y")
+    frame = seen.select(
+        *KEYS, "ds", "y", *DECILES, m=MEDIAN, **{"m-lo-80": pl.col("0.1"), "m-hi-80": pl.col("0.9")}
+    )
+    parts = [
+        seen.group_by(KEYS).agg(n=pl.len(), sum_abs=pl.col("y").abs().sum()),
+        losses.mae(frame, ["m"]).rename({"m": "MAE"}),
+        losses.smape(frame, ["m"]).with_columns(pl.col("m") * 200).rename({"m": "sMAPE"}),
+        losses.mqloss(frame, {"QL": DECILES}, np.array(QUANTILES)),
+        losses.coverage(frame, ["m"], 80).rename({"m": "coverage_80"}),
+        _scaled(frame, past, season),
+    ]
+    out = parts[0]
+    for part in parts[1:]:
+        out = out.join(part, on=KEYS, how="left", maintain_order="left")
+    return out.sort(KEYS)
+
+
+def overall(scores: pl.DataFrame) -> dict[str, float]:
+    """The table's figures from per-series lines, every observed step counting once; OWA is added by `with_owa`."""
+    n = pl.col("n")
+
+    def mean(name: str) -> pl.Expr:
+        known = pl.col(name).is_not_null()
+        return ((pl.col(name) * n).filter(known).sum() / n.filter(known).sum()).alias(name)
+
+    # sum of a ratio, not a ratio of means: WQL weighs series by their size, as published tables do
+    wql = (2 * (pl.col("QL") * n).sum() / pl.col("sum_abs").sum()).alias("WQL")
+    row = scores.select(mean("MASE"), mean("RMSSE"), mean("sMAPE"), mean("MAE"), wql, mean("coverage_80"))
+    return {name: float("nan") if value is None else float(value) for name, value in row.row(0, named=True).items()}
+
+
+def with_owa(table: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """The table with OWA for every model, where SeasonalNaive stands in it."""
+    base = table.get("SeasonalNaive")
+    if base is None or not base["sMAPE"] or not base["MASE"]:
+        return table
+    return {
+        model: row | {"OWA": 0.5 * (row["sMAPE"] / base["sMAPE"] + row["MASE"] / base["MASE"])} for model, row in table.items()
+    }
+
+
+def per_step(forecast: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
+    """step, MASE, coverage_80: accuracy by how far ahead, over all series and cutoffs."""
+    scale = scores.select(*KEYS, scale=pl.col("MAE") / pl.col("MASE"))
+    error = (pl.col("y") - pl.col(MEDIAN)).abs() / pl.col("scale")
+    return (
+        forecast.filter(pl.col("y").is_not_null())
+        .join(scale, on=KEYS, how="left", maintain_order="left")
+        .group_by("step")
+        .agg(
+            MASE=error.filter(error.is_finite()).mean(),
+            coverage_80=pl.col("y").is_between(pl.col("0.1"), pl.col("0.9")).mean(),
+        )
+        .sort("step")
+    )
+
+
+def calibration(forecast: pl.DataFrame) -> list[float]:
+    """For each decile, the share of observed values at or below it; the decile itself when calibrated."""
+    seen = forecast.filter(pl.col("y").is_not_null())
+    return [float(seen.select((pl.col("y") <= pl.col(q)).mean()).item() or 0.0) for q in DECILES]
+
+
+def _scaled(frame: pl.DataFrame, past: pl.DataFrame, season: int) -> pl.DataFrame:
+    """MASE and RMSSE, with differences one step apart for histories no longer than a season."""
+    cutoffs = frame.select(KEYS).unique()
+    known = past.join(cutoffs, on="unique_id").filter(pl.col("ds") <= pl.col("cutoff")).group_by(KEYS).len()
+    parts = []
+    for lag, fits in ((season, pl.col("len") > season), (1, pl.col("len") <= season)):
+        chosen = known.filter(fits).select(KEYS)
+        rows = frame.join(chosen, on=KEYS, how="semi")
+        if rows.is_empty():
+            continue
+        own = past.join(chosen.select("unique_id").unique(), on="unique_id", how="semi", maintain_order="left")
+        mase = losses.mase(rows, ["m"], lag, own).rename({"m": "MASE"})
+        parts.append(mase.join(losses.rmsse(rows, ["m"], lag, own).rename({"m": "RMSSE"}), on=KEYS))
+    empty = pl.DataFrame(schema=frame.select(KEYS).schema | {"MASE": pl.Float64, "RMSSE": pl.Float64})
+    both = pl.concat(parts) if parts else empty
+    finite = [pl.when(pl.col(c).is_finite()).then(pl.col(c)).alias(c) for c in ("MASE", "RMSSE")]
+    return both.with_columns(finite)

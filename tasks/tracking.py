@@ -1,0 +1,292 @@
+"""The one door to MLflow: runs, parameters, metrics, figures, data sets and models."""
+
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import mlflow
+import polars as pl
+import psutil
+import requests
+from matplotlib.figure import Figure
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.models import infer_signature
+from mlflow.tracking import MlflowClient
+from prefect.artifacts import create_link_artifact
+from prefect.runtime import flow_run
+from pydantic import Field
+
+from rnn_model.artefact import open_checked
+from rnn_model.checkpoint import CARD
+from rnn_model.config import Section
+from rnn_model.errors import ConfigError, IntegrityError, ServiceError
+from tasks.config import PROJECT, TrackingConfig, home
+from tasks.handles import Dataset
+
+MODEL_NAME = "forecaster"
+UI = "http://127.0.0.1:5000"  # where the printed command opens the local store
+CHECK_SECONDS = 5.0  # a server that does not answer by then is down
+# the client's own default blocks four minutes on each call while a server is away; these give about one
+RETRIES = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "6", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+PARAM_LIMIT = 6000  # characters; MLflow cuts longer ones in silence, so they go to config.json alone
+
+
+class Run(Section):
+    """One MLflow run, by address."""
+
+    uri: str
+    experiment_id: str
+    run_id: str
+    name: str = Field(description="name shown in the UI")
+
+    @property
+    def page(self) -> str:
+        """Address of the run's page."""
+        base = self.uri if self.uri.startswith("http") else UI
+        return f"{base}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
+
+
+def tracking_uri(config: TrackingConfig) -> str:
+    """The declared address, else $MLFLOW_TRACKING_URI, else a SQLite file in the data folder."""
+    return config.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
+
+
+def connect(config: TrackingConfig) -> MlflowClient:
+    """A client whose server answers. Raises ServiceError (69) within seconds when it does not."""
+    for name, value in RETRIES.items():
+        os.environ.setdefault(name, value)
+    uri = tracking_uri(config)
+    if uri.startswith("http"):
+        _check_server(uri)
+    mlflow.set_tracking_uri(uri)
+    client = MlflowClient(uri)
+    with _migration_lock(uri):
+        try:
+            client.search_experiments(max_results=1)
+        except Exception as error:  # noqa: BLE001  (every store raises its own kinds; the text is masked)
+            raise ServiceError(f"MLflow at {masked(uri)} does not answer ({type(error).__name__}); check the address") from None
+    return client
+
+
+def masked(uri: str) -> str:
+    """An address without its credentials."""
+    parts = urlsplit(uri)
+    return uri.replace(parts.netloc, "***@" + parts.netloc.rpartition("@")[2]) if "@" in parts.netloc else uri
+
+
+@contextmanager
+def tracked(config: TrackingConfig, experiment: str, name: str, sections: Mapping[str, Any]) -> Iterator[Run]:
+    """A parent run for one flow run: the config as parameters, linked with the Prefect run both ways.
+
+    Reads FAILED when the block raises, KILLED when it was stopped, FINISHED otherwise.
+    """
+    client = connect(config)
+    experiment_id = _experiment(client, config.experiment or experiment)
+    _close_abandoned(client, experiment_id)
+    with _open(client, experiment_id, name, {"carryover.kind": "pipeline"} | _origin()) as run:
+        log_params(run, sections)
+        create_link_artifact(link=run.page, link_text=f"MLflow run {run.run_id}", key="mlflow-run", description=name)
+        yield run
+
+
+@contextmanager
+def child(parent: Run, name: str, kind: str, tags: Mapping[str, str] | None = None) -> Iterator[Run]:
+    """A run under `parent` for one stage, candidate or baseline; it ends as the block does."""
+    client = MlflowClient(parent.uri)
+    own = {"mlflow.parentRunId": parent.run_id, "carryover.kind": kind} | _origin() | dict(tags or {})
+    with _open(client, parent.experiment_id, name, own) as run:
+        yield run
+
+
+def log_params(run: Run, sections: Mapping[str, Any]) -> None:
+    """Every setting, flattened to section.name, in one call; the whole config also as config.json."""
+    flat = flatten(sections)
+    client = MlflowClient(run.uri)
+    params = [Param(key, text) for key, value in flat.items() if len(text := str(value)) <= PARAM_LIMIT]
+    for start in range(0, len(params), 100):
+        client.log_batch(run.run_id, params=params[start : start + 100])
+    client.log_dict(run.run_id, dict(sections), "config.json")
+
+
+def log_metrics(run: Run, metrics: Mapping[str, float], step: int = 0) -> None:
+    """Metrics of one step in one call; values that are not finite are left out (MLflow would store 1.8e308)."""
+    finite = [Metric(k, float(v), _now(), step) for k, v in metrics.items() if v == v and abs(v) != float("inf")]
+    if finite:
+        MlflowClient(run.uri).log_batch(run.run_id, metrics=finite)
+
+
+def set_tags(run: Run, tags: Mapping[str, str]) -> None:
+    """Tags to filter runs by."""
+    MlflowClient(run.uri).log_batch(run.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
+
+
+def log_dataset(run: Run, dataset: Dataset, context: str) -> None:
+    """A data set as the run's input, with our content digest (MLflow's own changes with the Polars version)."""
+    frame = pl.read_parquet(dataset.data, n_rows=1000)
+    source = mlflow.data.from_polars(frame, source=str(dataset.data), name=dataset.name, targets="y", digest=dataset.fingerprint[:32])
+    with _active(run):
+        mlflow.log_input(source, context=context)
+    set_tags(run, {f"data.{context}": dataset.fingerprint})
+
+
+def log_figure(run: Run, figure: Figure, name: str) -> None:
+    """A figure under figures/ of the run."""
+    MlflowClient(run.uri).log_figure(run.run_id, figure, f"figures/{name}")
+
+
+def log_folder(run: Run, folder: Path, name: str) -> None:
+    """A folder's files as artifacts under `name`."""
+    MlflowClient(run.uri).log_artifacts(run.run_id, str(folder), name)
+
+
+def log_table(run: Run, table: Mapping[str, Mapping[str, float]], name: str) -> None:
+    """A table of figures as JSON."""
+    MlflowClient(run.uri).log_dict(run.run_id, json.loads(json.dumps(table)), name)
+
+
+def log_forecaster(run: Run, folder: Path, example: pl.DataFrame, forecast: pl.DataFrame, horizon: int) -> str:
+    """The model folder as an MLflow model without pickle: long frame in, forecast frame out. Returns its address."""
+    given, made = example.to_pandas(), forecast.to_pandas()
+    with _active(run):
+        info = mlflow.pyfunc.log_model(
+            name=MODEL_NAME,
+            python_model=str(PROJECT / "tasks" / "serving.py"),
+            artifacts={"model": str(folder)},
+            signature=infer_signature(given, made, params={"horizon": horizon}),
+            input_example=given,
+            code_paths=[str(PROJECT / "rnn_model"), str(PROJECT / "tasks")],
+            pip_requirements=_requirements(),
+        )
+    return str(info.model_uri)
+
+
+def fetch_model(name: str, config: TrackingConfig) -> Path:
+    """The checked model folder behind a folder's path, an MLflow address (models:/, runs:/) or a run id.
+
+    Only safetensors and JSON are taken from MLflow; nothing stored there is executed. Raises ConfigError for a
+    name that leads nowhere, IntegrityError for a damaged model.
+    """
+    if Path(name).is_dir():
+        folder = Path(name)
+        return open_checked(folder if (folder / CARD).is_file() else folder / "artifacts" / "model")
+    is_run = len(name) == 32 and all(c in "0123456789abcdef" for c in name)
+    address = f"runs:/{name}/{MODEL_NAME}" if is_run else name
+    if not address.startswith(("models:/", "runs:/")):
+        raise ConfigError(f"model {name!r} is not known; give a model folder, models:/NAME@ALIAS, runs:/ID/{MODEL_NAME} or a run id")
+    connect(config)
+    try:
+        local = Path(mlflow.artifacts.download_artifacts(artifact_uri=address))
+    except (MlflowException, OSError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise ConfigError(f"model {name!r}: MLflow has nothing there ({reason}); list models in the UI and name one") from None
+    found = list(local.rglob(CARD))
+    if not found:
+        raise IntegrityError(f"model {name!r} holds no {CARD}; it was not logged by carryover")
+    return open_checked(found[0].parent)
+
+
+def flatten(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as one level: {"window": {"horizon": 8}} -> {"window.horizon": 8}."""
+    flat: dict[str, Any] = {}
+    for key, value in sections.items():
+        inner = value.items() if isinstance(value, Mapping) else None
+        flat |= flatten(value, f"{prefix}{key}.") if inner is not None else {f"{prefix}{key}": value}
+    return flat
+
+
+@contextmanager
+def _open(client: MlflowClient, experiment_id: str, name: str, tags: Mapping[str, str]) -> Iterator[Run]:
+    made = client.create_run(experiment_id, run_name=name, tags=dict(tags))
+    run = Run(uri=client.tracking_uri, experiment_id=experiment_id, run_id=made.info.run_id, name=name)
+    try:
+        yield run
+    except Exception as error:
+        client.set_tag(run.run_id, "carryover.error", f"{type(error).__name__}: {error}"[:500])
+        client.set_terminated(run.run_id, "FAILED")
+        raise
+    except BaseException:  # an interrupt or a termination, not a fault
+        client.set_terminated(run.run_id, "KILLED")
+        raise
+    client.set_terminated(run.run_id, "FINISHED")
+
+
+@contextmanager
+def _active(run: Run) -> Iterator[None]:
+    """Make `run` the fluent API's run for a block, and leave its status alone."""
+    status = MlflowClient(run.uri).get_run(run.run_id).info.status
+    with mlflow.start_run(run_id=run.run_id):
+        yield
+    MlflowClient(run.uri).update_run(run.run_id, status=status)
+
+
+def _experiment(client: MlflowClient, name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    local = client.tracking_uri.startswith("sqlite")  # else the server's own artefact root
+    place = (home() / "mlartifacts" / name).as_uri() if local else None
+    try:
+        return str(client.create_experiment(name, artifact_location=place))
+    except MlflowException:  # another process made it in between
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            raise
+        return str(found.experiment_id)
+
+
+def _close_abandoned(client: MlflowClient, experiment_id: str) -> None:
+    """Runs of this machine that still read RUNNING though their process is gone (killed) become KILLED."""
+    query = f"attributes.status = 'RUNNING' and tags.`carryover.host` = '{socket.gethostname()}'"
+    for run in client.search_runs([experiment_id], query):
+        if not psutil.pid_exists(int(run.data.tags.get("carryover.pid", os.getpid()))):
+            client.set_terminated(run.info.run_id, "KILLED")
+
+
+def _origin() -> dict[str, str]:
+    tags = {"carryover.host": socket.gethostname(), "carryover.pid": str(os.getpid())}
+    if flow_run.id:
+        tags |= {"prefect.flow_run_id": str(flow_run.id), "prefect.flow_run_name": str(flow_run.name)}
+        tags |= {"prefect.flow_run_url": str(flow_run.ui_url)} if flow_run.ui_url else {}
+    return tags
+
+
+def _check_server(uri: str) -> None:
+    try:
+        answer = requests.get(f"{uri.rstrip('/')}/health", timeout=CHECK_SECONDS)
+        answer.raise_for_status()
+    except requests.RequestException as error:
+        raise ServiceError(
+            f"MLflow at {masked(uri)} does not answer ({type(error).__name__}); start it, or unset MLFLOW_TRACKING_URI"
+        ) from None
+
+
+@contextmanager
+def _migration_lock(uri: str) -> Iterator[None]:
+    """Two first starts on one SQLite file would race in its migrations and can break it: one at a time."""
+    if not uri.startswith("sqlite:///"):
+        yield
+        return
+    database = Path(uri.removeprefix("sqlite:///"))
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with database.with_suffix(".lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _requirements() -> list[str]:
+    """What a served model needs, at the project's pinned versions."""
+    needed = ("mlflow", "torch", "numpy", "pandas", "polars", "pandera", "pydantic", "safetensors", "psutil")
+    return [f"{name}=={version(name).partition('+')[0]}" for name in needed]
+
+
+def _now() -> int:
+    return int(time.time() * 1000)

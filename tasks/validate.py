@@ -1,0 +1,81 @@
+"""The data contract applied: what passed is published, what did not is kept with its reason, and the sums are shown."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+from prefect import task
+from prefect.artifacts import create_table_artifact
+
+from rnn_model.artefact import digest_json, open_checked, publish
+from rnn_model.errors import DataError
+from tasks.config import SeriesConfig, home
+from tasks.contract import split_rows
+from tasks.frequency import Frequency, guess_frequency, parse_frequency
+from tasks.handles import Account, Dataset, Validated
+
+@task
+def validate(dataset: Dataset, config: SeriesConfig, need: int, context: int) -> Validated:
+    """Check a data set, publish what passed under data/validated, and show the row account."""
+    validated = validate_dataset(dataset, config, need, context, home() / "validated")
+    account = validated.account
+    create_table_artifact(
+        table=[{"rows": rows, "went": went} for went, rows in account_rows(account)],
+        key="row-account",
+        description=f"{dataset.name}: {account.series_used} of {account.series_in} series used",
+    )
+    return validated
+
+
+def validate_dataset(dataset: Dataset, config: SeriesConfig, need: int, context: int, root: Path) -> Validated:
+    """Split a data set into used and quarantined series. `need` is the fewest points a series may have.
+
+    Raises DataError (65) when nothing passes or more than the declared share is set aside.
+    """
+    open_checked(dataset.folder)
+    frequency = parse_frequency(dataset.freq)
+    raw = pl.read_parquet(dataset.data)
+    used, quarantine, account = split_rows(raw, frequency, config.gaps, need, context)
+    stop_if_too_many(raw, quarantine, account, config, frequency, dataset)
+    key = digest_json([dataset.fingerprint, dataset.freq, config.gaps, need, context])
+
+    def write(staging: Path) -> None:
+        used.write_parquet(staging / "data.parquet")
+        quarantine.write_parquet(staging / "quarantine.parquet")
+        (staging / "account.json").write_text(json.dumps(account.model_dump(), indent=1))
+
+    folder = publish(root / key[:16], write)
+    clean = dataset.model_copy(
+        update={"folder": folder, "fingerprint": key, "rows": used.height, "series": account.series_used}
+    )
+    return Validated(dataset=clean, account=account)
+
+
+def stop_if_too_many(
+    raw: pl.DataFrame, quarantine: pl.DataFrame, account: Account, config: SeriesConfig, frequency: Frequency, dataset: Dataset
+) -> None:
+    """Raise DataError when no series is left, or more than `max_quarantined` of them were set aside."""
+    share = quarantine.height / max(1, account.series_in)
+    if account.series_used and share <= config.max_quarantined:
+        return
+    worst = quarantine.group_by("rule").len().sort("len", descending=True)
+    reasons = ", ".join(f"{rule} ({count})" for rule, count in worst.iter_rows())
+    example = quarantine.row(0, named=True)
+    hint = ""
+    if worst["rule"][0] in ("off the frequency", "conflicting duplicate", "coarser than the frequency") or worst["rule"][0].startswith("shorter"):
+        longest = raw.group_by("unique_id").len().sort("len", "unique_id", descending=True)["unique_id"][0]
+        likely = guess_frequency(raw.filter(pl.col("unique_id") == longest)["ds"])
+        hint = f" The rows look like freq {likely}." if likely != frequency.name and likely != "unknown" else ""
+    raise DataError(
+        f"{dataset.name}: {quarantine.height} of {account.series_in} series set aside "
+        f"(allowed: {config.max_quarantined:.0%} and at least one left): {reasons}; e.g. series {example['unique_id']!r} "
+        f"at {example['at']:%Y-%m-%d %H:%M} with {example['observed']} values of {example['rows']} rows, freq {frequency.name}."
+        f"{hint} Mend the data, or raise --target.max_quarantined."
+    )
+
+
+def account_rows(account: Account) -> list[tuple[str, int]]:
+    """The account as lines: where rows went, and how many."""
+    lines = [("rows in", account.rows_in), ("used", account.used), ("padded", account.padded)]
+    lines += [(f"quarantined: {rule}", rows) for rule, rows in account.quarantined.items()]
+    return [*lines, ("added to the grid", account.added), ("constant series", account.constant)]

@@ -1,0 +1,57 @@
+"""From validated rows to windows on disk, and back with their cuts."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+from prefect import task
+
+from rnn_model.artefact import digest_json, open_checked
+from rnn_model.errors import IntegrityError
+from rnn_model.windows import Split, Windows, load_windows, save_windows, split_windows
+from tasks.config import BacktestConfig, WindowConfig, home
+from tasks.contract import frame_windows
+from tasks.handles import Dataset, WindowSet
+
+
+@task
+def window(dataset: Dataset, config: WindowConfig, backtest: BacktestConfig) -> WindowSet:
+    """Lay a data set out as windows under data/windows and fix its cutoffs."""
+    return window_dataset(dataset, config, backtest, home() / "windows")
+
+
+def window_dataset(dataset: Dataset, config: WindowConfig, backtest: BacktestConfig, root: Path) -> WindowSet:
+    """One flat array, an offset per series, both seasons. Raises DataError when no cutoff has enough history."""
+    open_checked(dataset.folder)
+    frame = pl.read_parquet(dataset.data)
+    key = digest_json([dataset.fingerprint, dataset.periods])
+    about = {"ids": frame["unique_id"].unique(maintain_order=True).to_list(), "dataset": dataset.fingerprint}
+    windows = frame_windows(frame, dataset.periods)
+    folder = save_windows(windows, root / key[:16], about)
+    handle = WindowSet(
+        folder=folder,
+        fingerprint=key,
+        horizon=config.horizon,
+        min_history=config.min_history,
+        validation=config.validation,
+        cutoffs=backtest.cutoffs,
+        step=backtest.step or config.horizon,
+    )
+    cut(windows, handle)
+    return handle
+
+
+def open_windows(handle: WindowSet) -> tuple[Windows, Split, list[str]]:
+    """The windows of a handle, where they are cut, and the ids in order."""
+    windows = load_windows(handle.folder)
+    ids = json.loads((handle.folder / "about.json").read_text())["ids"]
+    if len(ids) != len(windows):
+        raise IntegrityError(f"{handle.folder}: {len(ids)} ids for {len(windows)} series; delete the folder and run again")
+    return windows, cut(windows, handle), ids
+
+
+def cut(windows: Windows, handle: WindowSet) -> Split:
+    """The split a handle declares."""
+    return split_windows(
+        windows, handle.horizon, handle.cutoffs, handle.step, handle.validation, handle.min_history
+    )
