@@ -82,7 +82,9 @@ def load_card(folder: Path) -> ModelCard:
     try:
         raw = json.loads((folder / CARD).read_text())
         if raw.get("format", math.inf) > FORMAT:
-            raise IntegrityError(f"{folder}: format {raw.get('format')}; this version reads up to {FORMAT}. Update carryover.")
+            raise IntegrityError(
+                f"{folder}: format {raw.get('format')}; this version reads up to {FORMAT}. Update carryover."
+            )
         return ModelCard.model_validate(raw)
     except (OSError, ValueError, ValidationError) as error:
         raise IntegrityError(f"{folder / CARD}: not a model card ({str(error).splitlines()[0]})") from error

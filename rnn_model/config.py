@@ -26,7 +26,8 @@ class ModelConfig(Section):
         "tanh", description="s of the Elman cell; the other cells have their own"
     )
     spine: Literal["residual", "plain"] = Field(
-        "residual", description="residual: normed blocks, seasonal features, pinball loss; plain: cells, a dense, squared error"
+        "residual",
+        description="residual: normed blocks, seasonal features, pinball loss; plain: cells, a dense, squared error",
     )
     num_layers: int = Field(2, ge=1, le=16, description="recurrent layers")
     width: int = Field(128, ge=1, le=2048, description="hidden size of every layer")

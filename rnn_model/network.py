@@ -53,7 +53,11 @@ class Forecaster(nn.Module):
         self.norm_state = nn.LayerNorm(width)
         self.embed_cycles = nn.Linear(2 * CANDIDATES * patch, width)
         self.embed_position = nn.Parameter(0.02 * torch.randn(future, width))
-        self.norm_head, self.up, self.down = nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.Linear(2 * width, width)
+        self.norm_head, self.up, self.down = (
+            nn.LayerNorm(width),
+            nn.Linear(width, 4 * width),
+            nn.Linear(2 * width, width),
+        )
         self.readout = nn.Linear(width, patch * len(QUANTILES) + CANDIDATES)
         nn.init.zeros_(self.readout.weight)  # an untrained network is a blend of the seasonal continuations
         nn.init.zeros_(self.readout.bias)
@@ -74,7 +78,9 @@ class Forecaster(nn.Module):
             x = block(x)  # (B, L, D)
         cycles, known = seasonal_candidates(z, periods, F * P)  # (B, F*P, C) each
         laid = torch.cat([cycles, known.float()], -1).unflatten(1, (F, P)).flatten(2)  # (B, F, 2*C*P)
-        h = self.norm_state(x[:, -1:]) + window[:, None] + self.embed_cycles(laid) + self.embed_position[:F]  # (B, F, D)
+        h = (
+            self.norm_state(x[:, -1:]) + window[:, None] + self.embed_cycles(laid) + self.embed_position[:F]
+        )  # (B, F, D)
         gate, value = self.up(self.norm_head(h)).chunk(2, -1)
         out = self.readout(h + self.down(fn.silu(gate) * value))  # (B, F, P*Q + C)
         blend = out[..., -CANDIDATES:].repeat_interleave(P, 1).masked_fill(~known, -1e9).softmax(-1)  # (B, F*P, C)

@@ -19,7 +19,6 @@ from rnn_model.network import Network, PlainForecaster
 from rnn_model.windows import Batch
 
 Draw = Callable[[int], Batch]  # step -> the windows of that step
-VALIDATION_BATCH = 1024  # windows per forward pass where no gradient is needed
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,12 @@ def fit(
 
 
 def train_step(
-    network: Network, batch: Batch, optimiser: torch.optim.Optimizer, parameters: list[nn.Parameter], clip: float, step: int
+    network: Network,
+    batch: Batch,
+    optimiser: torch.optim.Optimizer,
+    parameters: list[nn.Parameter],
+    clip: float,
+    step: int,
 ) -> tuple[float, float]:
     """One update; the loss and the gradient norm before clipping. Nothing is updated if either is not finite."""
     loss = batch_loss(network, batch)

@@ -16,7 +16,12 @@ from rnn_model.training import Draw, FitResult, Progress, fit, set_residual_spre
 from rnn_model.windows import Batch
 
 Strategy = Literal["zero-shot", "full", "biases", "head", "scratch", "average"]
-RATE = {"full": 1.0, "head": 3.0, "biases": 10.0, "scratch": 5.0}  # times the fine-tuning rate: fewer weights, larger steps
+RATE = {
+    "full": 1.0,
+    "head": 3.0,
+    "biases": 10.0,
+    "scratch": 5.0,
+}  # times the fine-tuning rate: fewer weights, larger steps
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ def tune(
     config: FitConfig,
     seed: int,
     report: Callable[[Progress], None] = lambda _: None,
+    tick: Callable[[int], None] = lambda _: None,
 ) -> Candidate:
     """Train a copy of `pretrained` (or, for scratch, a fresh network of its config) by one strategy.
 
@@ -54,11 +60,13 @@ def tune(
     """
     if strategy == "zero-shot":
         return Candidate(strategy, pretrained, validate(pretrained, validation), None)
-    network = build_network(pretrained.config, pretrained.horizon, seed) if strategy == "scratch" else deepcopy(pretrained)
+    network = (
+        build_network(pretrained.config, pretrained.horizon, seed) if strategy == "scratch" else deepcopy(pretrained)
+    )
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(movable(strategy, name))
     config = config.model_copy(update={"learning_rate": min(1.0, config.learning_rate * RATE[strategy])})
-    result = fit(network, draw, validation, config, report)
+    result = fit(network, draw, validation, config, report, tick)
     network.requires_grad_(True)
     set_residual_spread(network, validation)
     return Candidate(strategy, network, result.best_loss, result)

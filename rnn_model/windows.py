@@ -5,7 +5,7 @@ series that lie before the forecast. Shapes: N series, B windows, T context, H h
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rnn_model.artefact import open_checked, publish
 from rnn_model.errors import ConfigError, DataError
+from rnn_model.seeding import numpy_rng
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.floating]
@@ -111,6 +112,20 @@ class Windows:
         rows = np.where(visible, self.values[flat], np.nan)
         both = torch.from_numpy(rows)
         return Batch(both[:, :context], both[:, context:], torch.from_numpy(self.periods[series]))
+
+    def batches(self, index: Index, context: int, horizon: int, size: int = 1024) -> list[Batch]:
+        """Every window of the index, gathered `size` at a time."""
+        starts = range(0, len(index.series), size)
+        return [self.gather(index.take(slice(start, start + size)), context, horizon) for start in starts]
+
+    def drawing(self, size: int, context: int, horizon: int, min_history: int, seed: int) -> Callable[[int], Batch]:
+        """A function from a step's number to its random windows: the same step always gives the same batch."""
+
+        def draw(step: int) -> Batch:
+            rng = numpy_rng(seed, "batches", step)
+            return self.gather(self.draw(rng, size, min_history, horizon), context, horizon)
+
+        return draw
 
     def history(self, series: int) -> Floats:
         """The visible points of one series, NaN where missing."""

@@ -50,9 +50,13 @@ def _forecast(name: str, histories: list[Floats], horizon: int, season: int) -> 
         }
     )
     jobs = min(os.cpu_count() or 1, 8) if len(histories) >= MANY else 1
-    engine = StatsForecast([MODELS[name](season_length=season, alias="m")], freq=1, n_jobs=jobs, fallback_model=Naive(alias="m"))
+    engine = StatsForecast(
+        [MODELS[name](season_length=season, alias="m")], freq=1, n_jobs=jobs, fallback_model=Naive(alias="m")
+    )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # short histories are announced once per series; the docstring says what happens
+        warnings.simplefilter(
+            "ignore"
+        )  # short histories are announced once per series; the docstring says what happens
         logging.getLogger("statsforecast").setLevel(logging.ERROR)
         result = engine.forecast(df=frame, h=horizon, level=list(LEVELS)).sort("unique_id", "ds")
     columns = [f"m-lo-{level}" for level in reversed(LEVELS)] + ["m"] + [f"m-hi-{level}" for level in LEVELS]

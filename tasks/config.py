@@ -1,6 +1,7 @@
 """What can be set about the data, the windows, the backtest and the tracking. The network's own settings live
 in `rnn_model.config`; nothing is declared twice."""
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Literal
@@ -22,6 +23,14 @@ def home() -> Path:
     return Path(os.environ.get("CARRYOVER_HOME") or PROJECT / "data").resolve()
 
 
+def code_digest() -> str:
+    """SHA-256 over the sources of rnn_model: results made by other code are other results."""
+    digest = hashlib.sha256()
+    for path in sorted((PROJECT / "rnn_model").glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 class ColumnsConfig(Section):
     """Names of the columns; leave them out for unique_id/ds/y and item_id/timestamp/target."""
 
@@ -39,7 +48,9 @@ class SeriesConfig(Section):
     columns: ColumnsConfig = Field(ColumnsConfig(), description="names of the columns")
     null_values: tuple[str, ...] = Field((), description="CSV texts that stand for a missing value, e.g. NA")
     datetime_format: str | None = Field(None, description="format of CSV timestamps, e.g. %d.%m.%Y; none: ISO 8601")
-    gaps: Literal["missing", "interpolate"] = Field("missing", description="rows absent from the grid: masked, or filled")
+    gaps: Literal["missing", "interpolate"] = Field(
+        "missing", description="rows absent from the grid: masked, or filled"
+    )
     max_quarantined: float = Field(0.2, ge=0, le=1, description="share of series set aside at which the run stops")
 
     @field_validator("freq")
@@ -88,7 +99,9 @@ class WindowConfig(HorizonConfig):
     """How series are cut into windows."""
 
     min_history: int = Field(3, ge=1, le=100_000, description="points a series needs before every forecast origin")
-    validation: int = Field(2, ge=1, le=100, description="validation windows per series, just before the first test cutoff")
+    validation: int = Field(
+        2, ge=1, le=100, description="validation windows per series, just before the first test cutoff"
+    )
 
 
 class PretrainConfig(FitConfig):
@@ -96,7 +109,9 @@ class PretrainConfig(FitConfig):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    from_: str | None = Field(None, alias="from", description="start from this model instead: folder, models:/ or run id")
+    from_: str | None = Field(
+        None, alias="from", description="start from this model instead: folder, models:/ or run id"
+    )
 
 
 class FinetuneConfig(FitConfig):

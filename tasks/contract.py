@@ -28,9 +28,11 @@ def split_rows(
     good = rows.join(quarantine.select("unique_id"), on="unique_id", how="anti", maintain_order="left")
     used = on_grid(good, frequency, gaps)
     sizes = used.group_by("unique_id", maintain_order=True).agg(grid=pl.len())
-    spread = good.group_by("unique_id").agg(
-        rows=pl.len(), constant=(pl.col("y").drop_nulls().n_unique() == 1)
-    ).join(sizes, on="unique_id")
+    spread = (
+        good.group_by("unique_id")
+        .agg(rows=pl.len(), constant=(pl.col("y").drop_nulls().n_unique() == 1))
+        .join(sizes, on="unique_id")
+    )
     dropped = {EQUAL_ROWS: raw.height - rows.height} if raw.height > rows.height else {}
     by_rule = quarantine.group_by("rule").agg(pl.col("rows").sum()).sort("rule")
     account = Account(

@@ -6,7 +6,7 @@ Free of the orchestrator and the tracker, so that a served model needs neither.
 import polars as pl
 
 from rnn_model.checkpoint import ModelCard
-from rnn_model.errors import DataError
+from rnn_model.errors import ConfigError, DataError
 from rnn_model.forecasting import predict
 from rnn_model.network import Network
 from rnn_model.windows import Floats, Index, Windows
@@ -42,6 +42,12 @@ def forecast_frame(network: Network, card: ModelCard, used: pl.DataFrame, horizo
     flat = deciles.reshape(-1, deciles.shape[-1])
     columns = {"y_hat": flat[:, DECILES.index(MEDIAN)]} | {q: flat[:, i] for i, q in enumerate(DECILES)}
     return pl.concat([times, pl.DataFrame(columns)], how="horizontal").select(COLUMNS)
+
+
+def check_freq(card: ModelCard, freq: str) -> None:
+    """A model made for another frequency is refused; the anchor of a week or quarter does not matter."""
+    if parse_frequency(card.freq).rhythm != parse_frequency(freq).rhythm:
+        raise ConfigError(f"the model was made for freq {card.freq}, the target has {freq}; pretrain one for {freq}")
 
 
 def usable_series(rows: pl.DataFrame, card: ModelCard) -> tuple[pl.DataFrame, pl.DataFrame]:

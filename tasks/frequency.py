@@ -13,7 +13,11 @@ from rnn_model.errors import ConfigError
 from rnn_model.synthetic import LONG_SEASON
 
 FIXED = {  # microseconds
-    "s": 1_000_000, "min": 60_000_000, "h": 3_600_000_000, "D": 86_400_000_000, "W": 604_800_000_000,
+    "s": 1_000_000,
+    "min": 60_000_000,
+    "h": 3_600_000_000,
+    "D": 86_400_000_000,
+    "W": 604_800_000_000,
 }
 MONTHS = {"MS": 1, "ME": 1, "QS": 3, "QE": 3, "YS": 12, "YE": 12}
 ALIASES = {"T": "min", "H": "h", "d": "D", "M": "ME", "Q": "QE", "Y": "YE", "A": "YE", "AS": "YS", "S": "s"}
@@ -43,11 +47,9 @@ class Frequency:
         return season, LONG_SEASON.get(season, season)
 
     @property
-    def offset(self) -> str:
-        """One step as a polars offset, e.g. 1mo."""
-        if self.unit in MONTHS:
-            return f"{MONTHS[self.unit] * self.count}mo"
-        return f"{self.count}{ {'min': 'm', 'D': 'd', 'B': 'bd', 'W': 'w'}.get(self.unit, self.unit) }"
+    def rhythm(self) -> tuple[str, int]:
+        """What two frequencies share when they differ in their anchor alone: MS and ME, W-MON and W-SUN."""
+        return ("month", MONTHS[self.unit] * self.count) if self.unit in MONTHS else (self.unit, self.count)
 
 
 def parse_frequency(text: str) -> Frequency:

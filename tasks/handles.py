@@ -7,6 +7,15 @@ from pydantic import Field
 from rnn_model.config import Section
 
 
+class Run(Section):
+    """One MLflow run, by address."""
+
+    uri: str
+    experiment_id: str
+    run_id: str
+    name: str = Field(description="name shown in the UI")
+
+
 class Dataset(Section):
     """Series in long format on disk: data.parquet with unique_id, ds, y."""
 
@@ -54,6 +63,9 @@ class WindowSet(Section):
 
     folder: Path
     fingerprint: str
+    freq: str
+    season: int
+    periods: tuple[int, int]
     horizon: int
     min_history: int
     validation: int
@@ -61,11 +73,76 @@ class WindowSet(Section):
     step: int
 
 
+class Corpus(Section):
+    """Windows to pretrain on."""
+
+    folder: Path
+    fingerprint: str
+    name: str
+    series: int
+    left_out: int = Field(0, description="series that also stand in the target, and were left out")
+
+
 class Model(Section):
-    """A trained model on disk."""
+    """A trained model on disk, and the MLflow run that made it."""
 
     folder: Path
     weights: str = Field(description="digest of the weights")
     strategy: str
-    run_id: str | None = Field(None, description="MLflow run that trained it")
-    uri: str | None = Field(None, description="MLflow address of the logged model")
+    context: int = Field(description="points of history it sees")
+    run: Run | None = None
+
+
+class Contender(Section):
+    """A fine-tuning candidate as the validation windows saw it."""
+
+    model: Model
+    validation_loss: float = Field(description="mean loss on the validation windows, scaled space")
+    history: tuple[tuple[int, float, float], ...] = Field((), description="(step, training loss, validation loss)")
+    note: str = ""
+
+
+class Selection(Section):
+    """All candidates, and the one that was chosen on the validation windows."""
+
+    contenders: tuple[Contender, ...]
+    chosen: str
+    reason: str
+
+    @property
+    def best(self) -> Contender:
+        """The chosen candidate."""
+        return next(c for c in self.contenders if c.model.strategy == self.chosen)
+
+
+class Evaluation(Section):
+    """A backtest: every model's metrics on the same windows, and where its forecasts are."""
+
+    folder: Path
+    horizon: int
+    fingerprint: str = Field(description="data, cutoffs and metric definitions: equal ones may be compared")
+    table: dict[str, dict[str, float]]
+    runs: dict[str, str] = Field(description="model -> MLflow run id")
+    windows: int
+    skipped: int = Field(description="windows whose history never changes: no MASE")
+
+
+class Forecast(Section):
+    """A written forecast file."""
+
+    output: Path
+    rows: int
+    series: int
+    left_out: dict[str, str] = Field(description="series without a forecast, and the rule each one breaks")
+
+
+class Outcome(Section):
+    """What a pipeline or evaluation leaves behind, for scripts (`--summary`)."""
+
+    run: Run
+    data: str = Field(description="fingerprint of the validated target")
+    account: Account
+    evaluation: Evaluation | None = None
+    selection: Selection | None = None
+    model: Model
+    model_uri: str | None = Field(None, description="MLflow address of the logged model")

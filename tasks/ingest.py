@@ -42,7 +42,9 @@ def ingest_files(config: SeriesConfig, name: str, root: Path) -> Dataset:
         name=name,
         freq=str(config.freq),
         season=config.season or frequency.season,
-        periods=frequency.periods if config.season is None else (config.season, max(config.season, frequency.periods[1])),
+        periods=frequency.periods
+        if config.season is None
+        else (config.season, max(config.season, frequency.periods[1])),
         rows=frame.height,
         series=frame["unique_id"].n_unique(),
     )
@@ -121,7 +123,9 @@ def check_encoding(path: Path) -> None:
             except UnicodeDecodeError as error:
                 split_at_end = error.reason == "unexpected end of data" and len(block) - error.start < 4
                 if not split_at_end:
-                    raise DataError(f"{path}: not UTF-8, byte offset {offset + error.start}; save it as UTF-8") from None
+                    raise DataError(
+                        f"{path}: not UTF-8, byte offset {offset + error.start}; save it as UTF-8"
+                    ) from None
                 text, used = block[: error.start].decode("utf-8"), error.start
             if nul >= 0:
                 raise DataError(f"{path}: not UTF-8 text, NUL at byte offset {offset + nul}; save it as UTF-8")
@@ -166,7 +170,9 @@ def parse_numbers(frame: pl.DataFrame, path: Path, config: SeriesConfig, first_r
     if frame.schema["y"].is_numeric() or frame.schema["y"] == pl.Null:
         return frame["y"].cast(pl.Float64).fill_nan(None)
     if frame.schema["y"] != pl.String:
-        raise DataError(f"{path}: column y holds {frame.schema['y']}, expected numbers; map another with --target.columns.y")
+        raise DataError(
+            f"{path}: column y holds {frame.schema['y']}, expected numbers; map another with --target.columns.y"
+        )
     text = pl.col("y").str.strip_chars()
     text = pl.when(text.is_in(["", *config.null_values])).then(None).otherwise(text)
     number = text.cast(pl.Float64, strict=False)
@@ -185,7 +191,9 @@ def parse_times(frame: pl.DataFrame, path: Path, config: SeriesConfig, first_row
         text = frame["ds"].str.strip_chars()
         ds = parse_text_times(text, config.datetime_format)
     else:
-        raise DataError(f"{path}: column ds holds {kind}, expected dates such as 2024-01-31; map another with --target.columns.ds")
+        raise DataError(
+            f"{path}: column ds holds {kind}, expected dates such as 2024-01-31; map another with --target.columns.ds"
+        )
     checked = frame.with_columns(parsed=ds)
     allowed = f"a date like the first one ({config.datetime_format or 'ISO 8601'})"
     refuse(checked, pl.col("parsed").is_null(), "ds", allowed, path, first_row)

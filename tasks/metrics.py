@@ -34,9 +34,7 @@ def per_series(forecast: pl.DataFrame, history: pl.DataFrame, season: int) -> pl
     """
     seen = forecast.filter(pl.col("y").is_not_null())
     past = history.filter(pl.col("y").is_not_null()).select("unique_id", "ds", "y")
-    frame = seen.select(
-        *KEYS, "ds", "y", *DECILES, m=MEDIAN, **{"m-lo-80": pl.col("0.1"), "m-hi-80": pl.col("0.9")}
-    )
+    frame = seen.select(*KEYS, "ds", "y", *DECILES, m=MEDIAN, **{"m-lo-80": pl.col("0.1"), "m-hi-80": pl.col("0.9")})
     parts = [
         seen.group_by(KEYS).agg(n=pl.len(), sum_abs=pl.col("y").abs().sum()),
         losses.mae(frame, ["m"]).rename({"m": "MAE"}),
@@ -71,7 +69,8 @@ def with_owa(table: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
     if base is None or not base["sMAPE"] or not base["MASE"]:
         return table
     return {
-        model: row | {"OWA": 0.5 * (row["sMAPE"] / base["sMAPE"] + row["MASE"] / base["MASE"])} for model, row in table.items()
+        model: row | {"OWA": 0.5 * (row["sMAPE"] / base["sMAPE"] + row["MASE"] / base["MASE"])}
+        for model, row in table.items()
     }
 
 

@@ -27,13 +27,17 @@ class ServedForecaster(PythonModel):  # type: ignore[misc]
         """Continue every series by `params["horizon"]` steps. Bad input is refused whole, with the reason."""
         horizon = int((params or {}).get("horizon", self.card.horizon))
         rows = pl.from_pandas(model_input[["unique_id", "ds", "y"]]).with_columns(
-            pl.col("unique_id").cast(pl.String), pl.col("ds").cast(pl.Datetime("us")), pl.col("y").cast(pl.Float64).fill_nan(None)
+            pl.col("unique_id").cast(pl.String),
+            pl.col("ds").cast(pl.Datetime("us")),
+            pl.col("y").cast(pl.Float64).fill_nan(None),
         )
         try:
             used, quarantine = usable_series(rows.sort("unique_id", "ds", "y"), self.card)
             if quarantine.height:
                 reasons = ", ".join(f"{r['unique_id']}: {r['rule']}" for r in quarantine.head(5).iter_rows(named=True))
-                raise MlflowException.invalid_parameter_value(f"{quarantine.height} series cannot be forecast: {reasons}")
+                raise MlflowException.invalid_parameter_value(
+                    f"{quarantine.height} series cannot be forecast: {reasons}"
+                )
             return forecast_frame(self.network, self.card, used, horizon).to_pandas()
         except CarryoverError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error

@@ -23,36 +23,30 @@ from mlflow.models import infer_signature
 from mlflow.tracking import MlflowClient
 from prefect.artifacts import create_link_artifact
 from prefect.runtime import flow_run
-from pydantic import Field
+from pydantic import BaseModel
 
 from rnn_model.artefact import open_checked
 from rnn_model.checkpoint import CARD
-from rnn_model.config import Section
 from rnn_model.errors import ConfigError, IntegrityError, ServiceError
 from tasks.config import PROJECT, TrackingConfig, home
-from tasks.handles import Dataset
+from tasks.handles import Dataset, Run
 
 MODEL_NAME = "forecaster"
 UI = "http://127.0.0.1:5000"  # where the printed command opens the local store
 CHECK_SECONDS = 5.0  # a server that does not answer by then is down
 # the client's own default blocks four minutes on each call while a server is away; these give about one
-RETRIES = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "6", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+RETRIES = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "6",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
 PARAM_LIMIT = 6000  # characters; MLflow cuts longer ones in silence, so they go to config.json alone
 
 
-class Run(Section):
-    """One MLflow run, by address."""
-
-    uri: str
-    experiment_id: str
-    run_id: str
-    name: str = Field(description="name shown in the UI")
-
-    @property
-    def page(self) -> str:
-        """Address of the run's page."""
-        base = self.uri if self.uri.startswith("http") else UI
-        return f"{base}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
+def page(run: Run) -> str:
+    """Address of a run's page."""
+    base = run.uri if run.uri.startswith("http") else UI
+    return f"{base}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
 
 
 def tracking_uri(config: TrackingConfig) -> str:
@@ -73,7 +67,9 @@ def connect(config: TrackingConfig) -> MlflowClient:
         try:
             client.search_experiments(max_results=1)
         except Exception as error:  # noqa: BLE001  (every store raises its own kinds; the text is masked)
-            raise ServiceError(f"MLflow at {masked(uri)} does not answer ({type(error).__name__}); check the address") from None
+            raise ServiceError(
+                f"MLflow at {masked(uri)} does not answer ({type(error).__name__}); check the address"
+            ) from None
     return client
 
 
@@ -94,7 +90,7 @@ def tracked(config: TrackingConfig, experiment: str, name: str, sections: Mappin
     _close_abandoned(client, experiment_id)
     with _open(client, experiment_id, name, {"carryover.kind": "pipeline"} | _origin()) as run:
         log_params(run, sections)
-        create_link_artifact(link=run.page, link_text=f"MLflow run {run.run_id}", key="mlflow-run", description=name)
+        create_link_artifact(link=page(run), link_text=f"MLflow run {run.run_id}", key="mlflow-run", description=name)
         yield run
 
 
@@ -109,12 +105,13 @@ def child(parent: Run, name: str, kind: str, tags: Mapping[str, str] | None = No
 
 def log_params(run: Run, sections: Mapping[str, Any]) -> None:
     """Every setting, flattened to section.name, in one call; the whole config also as config.json."""
-    flat = flatten(sections)
+    plain = {k: v.model_dump(mode="json") if isinstance(v, BaseModel) else v for k, v in sections.items()}
+    flat = flatten(plain)
     client = MlflowClient(run.uri)
     params = [Param(key, text) for key, value in flat.items() if len(text := str(value)) <= PARAM_LIMIT]
     for start in range(0, len(params), 100):
         client.log_batch(run.run_id, params=params[start : start + 100])
-    client.log_dict(run.run_id, dict(sections), "config.json")
+    client.log_dict(run.run_id, plain, "config.json")
 
 
 def log_metrics(run: Run, metrics: Mapping[str, float], step: int = 0) -> None:
@@ -132,7 +129,9 @@ def set_tags(run: Run, tags: Mapping[str, str]) -> None:
 def log_dataset(run: Run, dataset: Dataset, context: str) -> None:
     """A data set as the run's input, with our content digest (MLflow's own changes with the Polars version)."""
     frame = pl.read_parquet(dataset.data, n_rows=1000)
-    source = mlflow.data.from_polars(frame, source=str(dataset.data), name=dataset.name, targets="y", digest=dataset.fingerprint[:32])
+    source = mlflow.data.from_polars(
+        frame, source=str(dataset.data), name=dataset.name, targets="y", digest=dataset.fingerprint[:32]
+    )
     with _active(run):
         mlflow.log_input(source, context=context)
     set_tags(run, {f"data.{context}": dataset.fingerprint})
@@ -181,13 +180,17 @@ def fetch_model(name: str, config: TrackingConfig) -> Path:
     is_run = len(name) == 32 and all(c in "0123456789abcdef" for c in name)
     address = f"runs:/{name}/{MODEL_NAME}" if is_run else name
     if not address.startswith(("models:/", "runs:/")):
-        raise ConfigError(f"model {name!r} is not known; give a model folder, models:/NAME@ALIAS, runs:/ID/{MODEL_NAME} or a run id")
+        raise ConfigError(
+            f"model {name!r} is not known; give a model folder, models:/NAME@ALIAS, runs:/ID/{MODEL_NAME} or a run id"
+        )
     connect(config)
     try:
         local = Path(mlflow.artifacts.download_artifacts(artifact_uri=address))
     except (MlflowException, OSError) as error:
         reason = str(error).splitlines()[0][:200]
-        raise ConfigError(f"model {name!r}: MLflow has nothing there ({reason}); list models in the UI and name one") from None
+        raise ConfigError(
+            f"model {name!r}: MLflow has nothing there ({reason}); list models in the UI and name one"
+        ) from None
     found = list(local.rglob(CARD))
     if not found:
         raise IntegrityError(f"model {name!r} holds no {CARD}; it was not logged by carryover")

@@ -14,6 +14,7 @@ from tasks.contract import split_rows
 from tasks.frequency import Frequency, guess_frequency, parse_frequency
 from tasks.handles import Account, Dataset, Validated
 
+
 @task
 def validate(dataset: Dataset, config: SeriesConfig, need: int, context: int) -> Validated:
     """Check a data set, publish what passed under data/validated, and show the row account."""
@@ -52,7 +53,12 @@ def validate_dataset(dataset: Dataset, config: SeriesConfig, need: int, context:
 
 
 def stop_if_too_many(
-    raw: pl.DataFrame, quarantine: pl.DataFrame, account: Account, config: SeriesConfig, frequency: Frequency, dataset: Dataset
+    raw: pl.DataFrame,
+    quarantine: pl.DataFrame,
+    account: Account,
+    config: SeriesConfig,
+    frequency: Frequency,
+    dataset: Dataset,
 ) -> None:
     """Raise DataError when no series is left, or more than `max_quarantined` of them were set aside."""
     share = quarantine.height / max(1, account.series_in)
@@ -62,7 +68,9 @@ def stop_if_too_many(
     reasons = ", ".join(f"{rule} ({count})" for rule, count in worst.iter_rows())
     example = quarantine.row(0, named=True)
     hint = ""
-    if worst["rule"][0] in ("off the frequency", "conflicting duplicate", "coarser than the frequency") or worst["rule"][0].startswith("shorter"):
+    if worst["rule"][0] in ("off the frequency", "conflicting duplicate", "coarser than the frequency") or worst[
+        "rule"
+    ][0].startswith("shorter"):
         longest = raw.group_by("unique_id").len().sort("len", "unique_id", descending=True)["unique_id"][0]
         likely = guess_frequency(raw.filter(pl.col("unique_id") == longest)["ds"])
         hint = f" The rows look like freq {likely}." if likely != frequency.name and likely != "unknown" else ""

@@ -15,7 +15,7 @@ from tasks.handles import Dataset, WindowSet
 
 
 @task
-def window(dataset: Dataset, config: WindowConfig, backtest: BacktestConfig) -> WindowSet:
+def make_windows(dataset: Dataset, config: WindowConfig, backtest: BacktestConfig) -> WindowSet:
     """Lay a data set out as windows under data/windows and fix its cutoffs."""
     return window_dataset(dataset, config, backtest, home() / "windows")
 
@@ -31,6 +31,9 @@ def window_dataset(dataset: Dataset, config: WindowConfig, backtest: BacktestCon
     handle = WindowSet(
         folder=folder,
         fingerprint=key,
+        freq=dataset.freq,
+        season=dataset.season,
+        periods=dataset.periods,
         horizon=config.horizon,
         min_history=config.min_history,
         validation=config.validation,
@@ -46,12 +49,12 @@ def open_windows(handle: WindowSet) -> tuple[Windows, Split, list[str]]:
     windows = load_windows(handle.folder)
     ids = json.loads((handle.folder / "about.json").read_text())["ids"]
     if len(ids) != len(windows):
-        raise IntegrityError(f"{handle.folder}: {len(ids)} ids for {len(windows)} series; delete the folder and run again")
+        raise IntegrityError(
+            f"{handle.folder}: {len(ids)} ids for {len(windows)} series; delete the folder and run again"
+        )
     return windows, cut(windows, handle), ids
 
 
 def cut(windows: Windows, handle: WindowSet) -> Split:
     """The split a handle declares."""
-    return split_windows(
-        windows, handle.horizon, handle.cutoffs, handle.step, handle.validation, handle.min_history
-    )
+    return split_windows(windows, handle.horizon, handle.cutoffs, handle.step, handle.validation, handle.min_history)

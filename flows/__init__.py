@@ -1,0 +1,10 @@
+"""The flows: each reads like the sentence that describes it."""
+
+import os
+
+# a cold start of the embedded server takes longer than its default of 20 seconds on a small machine
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("DO_NOT_TRACK", "true")  # the word, not 1: MLflow takes nothing else
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")

@@ -1,0 +1,257 @@
+"""`carryover`: each flow is a command, and its options are the flow's own parameters."""
+
+import argparse
+import inspect
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, get_type_hints
+
+os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the bars and the last line speak here
+
+import yaml
+from prefect import Flow
+from prefect.exceptions import TerminationSignal
+from pydantic import Field, ValidationError, create_model
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    CliApp,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from flows.evaluate import evaluate
+from flows.finetune import finetune
+from flows.forecast import forecast
+from flows.pipeline import pipeline
+from flows.pretrain import pretrain
+from rnn_model.artefact import write_file
+from rnn_model.errors import CarryoverError, ConfigError
+from tasks.config import TargetConfig, home
+from tasks.handles import Forecast, Model, Outcome
+from tasks.report import print_table
+from tasks.tracking import page
+
+COMMANDS: dict[str, "Flow[..., Any]"] = {
+    "run": pipeline,
+    "pretrain": pretrain,
+    "finetune": finetune,
+    "evaluate": evaluate,
+    "forecast": forecast,
+}
+PRESETS = Path(__file__).parent / "presets"
+
+
+class Command(BaseSettings):
+    """What every command has beside its flow's parameters: a configuration file under the options."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        cli_use_class_docs_for_groups=True,
+        nested_model_default_partial_update=True,
+    )
+    yaml_file: ClassVar[Path | None] = None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        **_: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Options first, then the file; the environment does not set options."""
+        return (init_settings, YamlConfigSettingsSource(settings_cls, yaml_file=cls.yaml_file))
+
+
+def command_class(name: str, flow: "Flow[..., Any]", yaml_file: Path | None) -> type[Command]:
+    """The options of a command, from the signature and docstring of its flow."""
+    hints, words = get_type_hints(flow.fn), argument_docs(flow.fn)
+    fields: dict[str, Any] = {}
+    for parameter in inspect.signature(flow.fn).parameters.values():
+        required = parameter.default is inspect.Parameter.empty
+        info: FieldInfo = Field(... if required else parameter.default, description=words.get(parameter.name))
+        fields[parameter.name] = (hints[parameter.name], info)
+    fields["config"] = (str | None, Field(None, description="YAML file of options, or a preset: keras-example"))
+    if name in ("run", "evaluate"):
+        fields["summary"] = (Path | None, Field(None, description="JSON file for every metric, fingerprint and run id"))
+    doc = (flow.fn.__doc__ or "").split("\n\n")[0]
+    made = create_model(name, __base__=Command, __doc__=doc, **fields)
+    made.yaml_file = yaml_file
+    return made
+
+
+def argument_docs(function: Callable[..., Any]) -> dict[str, str]:
+    """Parameter -> its words, from the Args section of a docstring."""
+    _, _, section = inspect.getdoc(function).partition("Args:\n") if function.__doc__ else ("", "", "")
+    pairs = (line.strip().partition(": ") for line in section.splitlines() if ": " in line)
+    return {name: words for name, _, words in pairs}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point: exits with 0, or with the code of what went wrong and one line that says so."""
+    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def run(arguments: list[str]) -> int:
+    """One command line; the exit code."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(overview())
+        return 0 if arguments else 2
+    name, *options = arguments
+    try:
+        if name not in COMMANDS:
+            raise ConfigError(f"command {name!r} is not known; use one of {', '.join(COMMANDS)}")
+        return execute(name, options)
+    except CarryoverError as error:
+        return complain(str(error), error.exit_code)
+    except ValidationError as error:
+        return complain(validation_words(error), ConfigError.exit_code)
+    except KeyboardInterrupt:
+        return complain("interrupted; what was finished is kept, and the same command goes on from there", 130)
+    except TerminationSignal:
+        return complain("terminated; what was finished is kept, and the same command goes on from there", 143)
+
+
+def execute(name: str, options: list[str]) -> int:
+    """Build the command from options and file, run its flow, and show the result."""
+    flow = COMMANDS[name]
+    command = CliApp.run(command_class(name, flow, config_file(options)), cli_args=options, cli_cmd_method_name="_none")
+    parameters = {key: getattr(command, key) for key in inspect.signature(flow.fn).parameters}
+    log = log_to_file()
+    try:
+        result = flow(**parameters)
+    except (CarryoverError, KeyboardInterrupt, TerminationSignal):
+        raise
+    except Exception as error:  # noqa: BLE001  (the last line of defence: a traceback belongs in the log file)
+        logging.getLogger("carryover").exception("unexpected failure")
+        code = 69 if "Failed to reach API" in str(error) or "ephemeral Prefect API" in str(error) else 1
+        return complain(
+            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} (details: {log})", code
+        )
+    show(result, parameters, getattr(command, "summary", None))
+    return 0
+
+
+def config_file(options: list[str]) -> Path | None:
+    """The file behind --config: a path, or the name of a preset. Raises ConfigError for neither, or for no mapping."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config")
+    given = parser.parse_known_args(options)[0].config
+    if given is None:
+        return None
+    presets = {path.stem: path for path in PRESETS.glob("*.yaml")}
+    path = Path(given) if Path(given).is_file() else presets.get(given)
+    if path is None:
+        raise ConfigError(f"config {given!r} is neither a file nor a preset; presets are {', '.join(sorted(presets))}")
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"config {path}: not YAML ({str(error).splitlines()[0]}); see flows/presets for an example"
+        ) from None
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"config {path}: holds {type(content).__name__}, expected sections such as 'window: {{horizon: 18}}'"
+        )
+    return path
+
+
+def show(result: Any, parameters: dict[str, Any], summary: Path | None) -> None:
+    """What a person wants to see when a command is done."""
+    if isinstance(result, Forecast):
+        print(f"{result.series} series, {result.rows} rows written to {result.output}")
+        for series, rule in result.left_out.items():
+            print(f"no forecast for {series}: {rule}", file=sys.stderr)
+    elif isinstance(result, Model):
+        print(
+            f"model: {result.folder}\nuse it: carryover finetune --model {result.folder} --target.path FILE --target.freq FREQ"
+        )
+    elif isinstance(result, Outcome):
+        show_outcome(result, parameters["target"].resolved())
+    if summary is not None:
+        write_file(summary, (json.dumps(result.model_dump(mode="json"), indent=1) + "\n").encode())
+        print(f"summary: {summary}")
+
+
+def show_outcome(result: Outcome, target: TargetConfig) -> None:
+    """The table, why the model was chosen, and the two commands that go on from here."""
+    account = result.account
+    aside = ", ".join(f"{rows} {rule}" for rule, rows in account.quarantined.items()) or "none"
+    print(
+        f"\n{target.name}: {account.series_used} of {account.series_in} series; rows {account.rows_in} = "
+        f"{account.used} used + {account.padded} padded + quarantined ({aside}); {account.added} added to the grid"
+    )
+    if result.evaluation is not None:
+        title = f"Backtest: {result.evaluation.windows} windows, horizon {result.evaluation.horizon}"
+        print_table(result.evaluation, title, result.model.strategy)
+    if result.selection is not None:
+        print(f"Chosen on the validation windows: {result.selection.reason}")
+    store = result.run.uri
+    print(
+        f"\nLook at the runs:   mlflow ui --backend-store-uri {store} --host 127.0.0.1   then open {page(result.run)}"
+        if not store.startswith("http")
+        else f"\nLook at the runs:   {page(result.run)}"
+    )
+    horizon = f"--window.horizon {result.evaluation.horizon} " if result.evaluation else ""
+    model = result.model_uri or result.model.folder
+    print(
+        f"Make a forecast:    carryover forecast --model {model} --target.path {target.path} "
+        f"--target.freq {target.freq} {horizon}--output forecast.parquet"
+    )
+
+
+def overview() -> str:
+    """The commands, each with its first line."""
+    lines = [f"  {name:<10}{(flow.fn.__doc__ or '').splitlines()[0]}" for name, flow in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: carryover COMMAND [options]",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "carryover COMMAND --help lists its options.",
+        ]
+    )
+
+
+def validation_words(error: ValidationError) -> str:
+    """Every refused field in one line: where, what was given, what is allowed."""
+    parts = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"]) or "options"
+        given = "" if isinstance(item["input"], dict) else f" (got {item['input']!r})"
+        parts.append(f"{where}: {item['msg'].removeprefix('Value error, ')}{given}")
+    return "; ".join(parts)
+
+
+def complain(message: str, code: int) -> int:
+    """The last line on stderr, and the exit code."""
+    print(f"carryover: {message}", file=sys.stderr)
+    return code
+
+
+def log_to_file() -> Path:
+    """Tracebacks and Prefect's own log go to a file under the data folder."""
+    path = home() / "logs" / "carryover.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    for name in ("carryover", "prefect"):
+        logger = logging.getLogger(name)
+        if not any(isinstance(h, logging.FileHandler) for h in logger.handlers):
+            logger.addHandler(handler)
+    logging.getLogger("carryover").propagate = False
+    return path
+
+
+if __name__ == "__main__":
+    main()

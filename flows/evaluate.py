@@ -1,0 +1,40 @@
+"""Evaluation alone: a model that is already there, beside the baselines."""
+
+from prefect import flow
+
+from flows.stages import prepare
+from tasks.config import BacktestConfig, TargetConfig, TrackingConfig, WindowConfig
+from tasks.evaluate import backtest_models
+from tasks.handles import Outcome
+from tasks.pretrain import start_from
+from tasks.report import report
+from tasks.tracking import tracked
+
+
+@flow(name="evaluate")
+def evaluate(
+    model: str,
+    target: TargetConfig = TargetConfig(),
+    window: WindowConfig = WindowConfig(),
+    backtest: BacktestConfig = BacktestConfig(),
+    tracking: TrackingConfig = TrackingConfig(),
+) -> Outcome:
+    """Backtest a model and the baselines on the same windows.
+
+    Args:
+        model: what to score: a model folder, an MLflow address (models:/, runs:/) or a run id
+        target: your series
+        window: how series are cut into windows
+        backtest: the test
+        tracking: where runs are logged
+    """
+    target = target.resolved()
+    sections = {"model": model, "target": target, "window": window, "backtest": backtest, "tracking": tracking}
+    with tracked(tracking, target.name, f"{target.name} h{window.horizon} evaluate", sections) as run:
+        scored = start_from(model, tracking)
+        validated, windows = prepare(target, window, backtest, scored.context)
+        evaluation = backtest_models(validated.dataset, windows, (scored,), backtest, run)
+        report(validated.dataset, evaluation, None, scored.strategy, run)
+    return Outcome(
+        run=run, data=validated.dataset.fingerprint, account=validated.account, evaluation=evaluation, model=scored
+    )

@@ -1,0 +1,51 @@
+"""Fine-tuning alone, from a model that is already there."""
+
+from prefect import flow
+
+from flows.stages import prepare
+from tasks.config import BacktestConfig, FinetuneConfig, TargetConfig, TrackingConfig, WindowConfig
+from tasks.finetune import finetune_model
+from tasks.handles import Outcome
+from tasks.pretrain import start_from
+from tasks.publish import publish_model
+from tasks.tracking import tracked
+
+
+@flow(name="finetune")
+def finetune(
+    model: str,
+    target: TargetConfig = TargetConfig(),
+    window: WindowConfig = WindowConfig(),
+    finetune: FinetuneConfig = FinetuneConfig(),
+    backtest: BacktestConfig = BacktestConfig(),
+    tracking: TrackingConfig = TrackingConfig(),
+    seed: int = 0,
+) -> Outcome:
+    """Fine-tune a pretrained model on a target; the test windows stay unseen.
+
+    Args:
+        model: where to start: a model folder, an MLflow address (models:/, runs:/) or a run id
+        target: your series
+        window: how series are cut into windows
+        finetune: the strategies and their training
+        backtest: where the test begins, so that nothing past it is seen
+        tracking: where runs are logged
+        seed: every random number follows from it
+    """
+    target = target.resolved()
+    sections = {"model": model, "target": target, "window": window, "finetune": finetune}
+    sections |= {"backtest": backtest, "tracking": tracking, "seed": seed}
+    with tracked(tracking, target.name, f"{target.name} h{window.horizon} finetune", sections) as run:
+        base = start_from(model, tracking)
+        validated, windows = prepare(target, window, backtest, base.context)
+        selection = finetune_model(windows, base, finetune, seed, run)
+        best = selection.best
+        uri = publish_model(validated.dataset, best.model, window.horizon, {"val/best_loss": best.validation_loss}, run)
+    return Outcome(
+        run=run,
+        data=validated.dataset.fingerprint,
+        account=validated.account,
+        selection=selection,
+        model=best.model,
+        model_uri=uri,
+    )

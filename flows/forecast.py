@@ -1,0 +1,33 @@
+"""Forecasting alone: every series of a target continued from its end."""
+
+from pathlib import Path
+
+from prefect import flow
+
+from tasks.config import HorizonConfig, TargetConfig, TrackingConfig
+from tasks.forecast import write_forecast
+from tasks.handles import Forecast
+from tasks.ingest import ingest
+from tasks.pretrain import start_from
+
+
+@flow(name="forecast")
+def forecast(
+    model: str,
+    output: Path,
+    target: TargetConfig = TargetConfig(),
+    window: HorizonConfig = HorizonConfig(),
+    tracking: TrackingConfig = TrackingConfig(),
+) -> Forecast:
+    """Forecast every series of a target with a model and write unique_id, ds, cutoff, y_hat and the deciles.
+
+    Args:
+        model: what forecasts: a model folder, an MLflow address (models:/, runs:/) or a run id
+        output: the Parquet file to write
+        target: your series
+        window: how far ahead to forecast
+        tracking: where models are looked up
+    """
+    target = target.resolved()
+    chosen = start_from(model, tracking)
+    return write_forecast(ingest(target, target.name), chosen.folder, window.horizon, output)

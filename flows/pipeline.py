@@ -1,0 +1,77 @@
+"""The whole chain: ingest, validate, window, pretrain, fine-tune, evaluate, publish."""
+
+from prefect import flow
+
+from flows.stages import prepare, prepare_corpus
+from rnn_model.config import ModelConfig
+from tasks.config import (
+    BacktestConfig,
+    FinetuneConfig,
+    PretrainConfig,
+    SourceConfig,
+    TargetConfig,
+    TrackingConfig,
+    WindowConfig,
+    check_sections,
+)
+from tasks.evaluate import backtest_models
+from tasks.finetune import finetune_model
+from tasks.handles import Outcome
+from tasks.pretrain import pretrain_model, start_from
+from tasks.publish import publish_model
+from tasks.report import report
+from tasks.tracking import tracked
+
+
+@flow(name="pipeline")
+def pipeline(
+    source: SourceConfig = SourceConfig(),
+    target: TargetConfig = TargetConfig(),
+    window: WindowConfig = WindowConfig(),
+    model: ModelConfig = ModelConfig(),
+    pretrain: PretrainConfig = PretrainConfig(),
+    finetune: FinetuneConfig = FinetuneConfig(),
+    backtest: BacktestConfig = BacktestConfig(),
+    tracking: TrackingConfig = TrackingConfig(),
+    seed: int = 0,
+) -> Outcome:
+    """Carry a target through the whole chain: pretrain, fine-tune, and compare everything on the same windows.
+
+    Args:
+        source: what the network is pretrained on
+        target: your series
+        window: how series are cut into windows
+        model: the network
+        pretrain: learning from the source
+        finetune: carrying over to the target
+        backtest: the test
+        tracking: where runs are logged
+        seed: every random number follows from it
+    """
+    check_sections(window, model)
+    target = target.resolved()
+    sections = {"source": source, "target": target, "window": window, "model": model, "pretrain": pretrain}
+    sections |= {"finetune": finetune, "backtest": backtest, "tracking": tracking, "seed": seed}
+    with tracked(tracking, target.name, f"{target.name} h{window.horizon}", sections) as run:
+        validated, windows = prepare(target, window, backtest, model.context)
+        if pretrain.from_ is None:
+            corpus = prepare_corpus(source, window, model, validated.dataset, seed)
+            base = pretrain_model(corpus, model, pretrain, validated.dataset.freq, window.horizon, seed, run)
+        else:
+            base = start_from(pretrain.from_, tracking)
+        selection = finetune_model(windows, base, finetune, seed, run)
+        contenders = tuple(c.model for c in selection.contenders)
+        evaluation = backtest_models(validated.dataset, windows, contenders, backtest, run)
+        report(validated.dataset, evaluation, selection, selection.chosen, run)
+        uri = publish_model(
+            validated.dataset, selection.best.model, window.horizon, evaluation.table[selection.chosen], run
+        )
+    return Outcome(
+        run=run,
+        data=validated.dataset.fingerprint,
+        account=validated.account,
+        evaluation=evaluation,
+        selection=selection,
+        model=selection.best.model,
+        model_uri=uri,
+    )

@@ -1,0 +1,42 @@
+"""Pretraining alone."""
+
+from prefect import flow
+
+from flows.stages import prepare_corpus
+from rnn_model.config import ModelConfig
+from tasks.config import HorizonConfig, PretrainConfig, SourceConfig, TrackingConfig
+from tasks.handles import Model
+from tasks.pretrain import pretrain_model
+from tasks.tracking import tracked
+
+
+@flow(name="pretrain")
+def pretrain(
+    source: SourceConfig = SourceConfig(),
+    window: HorizonConfig = HorizonConfig(),
+    model: ModelConfig = ModelConfig(),
+    pretrain: PretrainConfig = PretrainConfig(),
+    tracking: TrackingConfig = TrackingConfig(),
+    seed: int = 0,
+) -> Model:
+    """Train a network on the source and leave a model folder to start from.
+
+    Args:
+        source: what the network is pretrained on; its freq is needed
+        window: how far ahead to forecast
+        model: the network
+        pretrain: the training
+        tracking: where runs are logged
+        seed: every random number follows from it
+    """
+    sections = {
+        "source": source,
+        "window": window,
+        "model": model,
+        "pretrain": pretrain,
+        "tracking": tracking,
+        "seed": seed,
+    }
+    with tracked(tracking, "pretrain", f"pretrain h{window.horizon}", sections) as run:
+        corpus = prepare_corpus(source, window, model, None, seed)
+        return pretrain_model(corpus, model, pretrain, str(source.freq), window.horizon, seed, run)

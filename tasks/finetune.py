@@ -1,0 +1,119 @@
+"""Fine-tuning: the strategies compete on validation windows that end before the first test cutoff."""
+
+from prefect import task
+from prefect.artifacts import create_table_artifact
+
+from rnn_model.artefact import digest_json
+from rnn_model.checkpoint import ModelCard, load_model, save_model, weights_digest
+from rnn_model.errors import ConfigError
+from rnn_model.transfer import Candidate, Strategy, averaged_candidate, select, tune
+from rnn_model.windows import Split, Windows
+from tasks.config import FinetuneConfig, home
+from tasks.forecaster import check_freq
+from tasks.handles import Contender, Model, Run, Selection, WindowSet
+from tasks.progress import training_progress
+from tasks.tracking import child, log_metrics, log_params, set_tags
+from tasks.window import open_windows
+
+FEWEST_WINDOWS = 10  # with fewer training windows nothing is tuned
+TUNED: tuple[Strategy, ...] = ("full", "biases", "head")
+
+
+@task
+def finetune_model(handle: WindowSet, base: Model, config: FinetuneConfig, seed: int, parent: Run) -> Selection:
+    """Make every candidate, log each as a run of its own, and choose one on the validation windows."""
+    windows, split, _ = open_windows(handle)
+    network, card = load_model(base.folder)
+    check_rhythm(card, handle)
+    strategies, reason = allowed_strategies(windows, split, handle, config)
+    training, tuning = split.training(windows), split.tuning(windows)
+    validation = tuning.batches(split.validation_index(), card.model.context, handle.horizon)
+    draw = training.drawing(config.batch_size, card.model.context, handle.horizon, handle.min_history, seed)
+    made: dict[Strategy, Candidate] = {}
+    contenders: list[Contender] = []
+    for strategy in strategies:
+        with child(parent, strategy, "candidate", {"carryover.strategy": strategy}) as run:
+            log_params(run, {"finetune": config.model_dump(mode="json"), "strategy": strategy, "seed": seed})
+            if strategy == "average":
+                tuned = min((made[s] for s in TUNED if s in made), key=lambda c: c.validation_loss)
+                candidate = averaged_candidate(made["zero-shot"], tuned, validation)
+            else:
+                with training_progress(run, f"fine-tune {strategy}", config.steps) as (report, tick):
+                    candidate = tune(network, strategy, draw, validation, config, seed, report, tick)
+            made[strategy] = candidate
+            contenders.append(keep(candidate, card, base, handle, run))
+            log_metrics(run, {"val/best_loss": candidate.validation_loss})
+            set_tags(run, {"carryover.weights": contenders[-1].model.weights})
+    chosen = select(list(made.values()))
+    selection = Selection(contenders=tuple(contenders), chosen=chosen.strategy, reason=reason or explain(chosen, made))
+    set_tags(parent, {"carryover.chosen": selection.chosen, "carryover.why": selection.reason})
+    show(selection)
+    return selection
+
+
+def allowed_strategies(
+    windows: Windows, split: Split, handle: WindowSet, config: FinetuneConfig
+) -> tuple[tuple[Strategy, ...], str]:
+    """The declared strategies with zero-shot first and averages last; zero-shot alone on very small data, and why."""
+    count = split.training(windows).count(handle.min_history, handle.horizon)
+    validation = len(split.validation_index().series)
+    if count < FEWEST_WINDOWS or not validation:
+        why = f"{count} training and {validation} validation windows; tuning needs {FEWEST_WINDOWS} and 1"
+        return ("zero-shot",), f"zero-shot, because the target is too small to tune on: {why}"
+    rest = sorted((s for s in dict.fromkeys(config.strategies) if s != "zero-shot"), key=lambda s: s == "average")
+    return ("zero-shot", *rest), ""
+
+
+def check_rhythm(card: ModelCard, handle: WindowSet) -> None:
+    """A model made for another frequency, or for shorter horizons, is refused. Raises ConfigError."""
+    check_freq(card, handle.freq)
+    if handle.horizon > card.horizon:
+        raise ConfigError(
+            f"the model decodes {card.horizon} steps, the target asks for {handle.horizon}; pretrain one with "
+            f"--window.horizon {handle.horizon}, or shorten the horizon"
+        )
+
+
+def keep(candidate: Candidate, card: ModelCard, base: Model, handle: WindowSet, run: Run) -> Contender:
+    """Write a candidate's folder, named by its content, and hand it on."""
+    weights = weights_digest(candidate.network)
+    own = card.model_copy(
+        update={
+            "strategy": candidate.strategy,
+            "freq": handle.freq,
+            "periods": handle.periods,
+            "lineage": card.lineage | {"target": handle.fingerprint, "parent": base.weights},
+        }
+    )
+    folder = home() / "models" / f"{candidate.strategy}-{digest_json([weights, own.model_dump(mode='json')])[:16]}"
+    history = (
+        [(p.step, p.train_loss, p.validation_loss) for p in candidate.training.history] if candidate.training else []
+    )
+    save_model(candidate.network, own, folder, {"history": history, "note": candidate.note})
+    model = Model(folder=folder, weights=weights, strategy=candidate.strategy, context=card.model.context, run=run)
+    return Contender(
+        model=model, validation_loss=candidate.validation_loss, history=tuple(history), note=candidate.note
+    )
+
+
+def explain(chosen: Candidate, made: dict[Strategy, Candidate]) -> str:
+    """One sentence on why this candidate was chosen."""
+    base = made["zero-shot"].validation_loss
+    if chosen.strategy == "zero-shot":
+        return f"zero-shot: no candidate had a lower validation loss than its {base:.4f}"
+    return f"{chosen.strategy}: validation loss {chosen.validation_loss:.4f} against {base:.4f} of zero-shot"
+
+
+def show(selection: Selection) -> None:
+    """The candidates as a Prefect artifact."""
+    table = [
+        {
+            "candidate": c.model.strategy,
+            "val/loss": round(c.validation_loss, 5),
+            "validations": len(c.history),
+            "note": c.note,
+            "chosen": "yes" if c.model.strategy == selection.chosen else "",
+        }
+        for c in selection.contenders
+    ]
+    create_table_artifact(table=table, key="fine-tuning", description=selection.reason)
