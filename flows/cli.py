@@ -61,7 +61,7 @@ class Command(BaseSettings):
     yaml_file: ClassVar[Path | None] = None
 
     @classmethod
-    def settings_customise_sources(
+    def settings_customise_sources(  # type: ignore[override]
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
@@ -90,7 +90,7 @@ def command_class(name: str, flow: "Flow[..., Any]", yaml_file: Path | None) -> 
 
 def argument_docs(function: Callable[..., Any]) -> dict[str, str]:
     """Parameter -> its words, from the Args section of a docstring."""
-    _, _, section = inspect.getdoc(function).partition("Args:\n") if function.__doc__ else ("", "", "")
+    _, _, section = (inspect.getdoc(function) or "").partition("Args:\n")
     pairs = (line.strip().partition(": ") for line in section.splitlines() if ": " in line)
     return {name: words for name, _, words in pairs}
 
@@ -130,7 +130,7 @@ def execute(name: str, options: list[str]) -> int:
         result = flow(**parameters)
     except (CarryoverError, KeyboardInterrupt, TerminationSignal):
         raise
-    except Exception as error:  # noqa: BLE001  (the last line of defence: a traceback belongs in the log file)
+    except Exception as error:  # the last line of defence: a traceback belongs in the log file
         logging.getLogger("carryover").exception("unexpected failure")
         code = 69 if "Failed to reach API" in str(error) or "ephemeral Prefect API" in str(error) else 1
         return complain(
@@ -171,9 +171,8 @@ def show(result: Any, parameters: dict[str, Any], summary: Path | None) -> None:
         for series, rule in result.left_out.items():
             print(f"no forecast for {series}: {rule}", file=sys.stderr)
     elif isinstance(result, Model):
-        print(
-            f"model: {result.folder}\nuse it: carryover finetune --model {result.folder} --target.path FILE --target.freq FREQ"
-        )
+        print(f"model: {result.folder}")
+        print(f"use it: carryover finetune --model {result.folder} --target.path FILE --target.freq FREQ")
     elif isinstance(result, Outcome):
         show_outcome(result, parameters["target"].resolved())
     if summary is not None:

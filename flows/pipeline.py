@@ -1,5 +1,7 @@
 """The whole chain: ingest, validate, window, pretrain, fine-tune, evaluate, publish."""
 
+from typing import Any
+
 from prefect import flow
 
 from flows.stages import prepare, prepare_corpus
@@ -50,13 +52,19 @@ def pipeline(
     """
     check_sections(window, model)
     target = target.resolved()
-    sections = {"source": source, "target": target, "window": window, "model": model, "pretrain": pretrain}
+    sections: dict[str, Any] = {
+        "source": source,
+        "target": target,
+        "window": window,
+        "model": model,
+        "pretrain": pretrain,
+    }
     sections |= {"finetune": finetune, "backtest": backtest, "tracking": tracking, "seed": seed}
     with tracked(tracking, target.name, f"{target.name} h{window.horizon}", sections) as run:
         validated, windows = prepare(target, window, backtest, model.context)
         if pretrain.from_ is None:
             corpus = prepare_corpus(source, window, model, validated.dataset, seed)
-            base = pretrain_model(corpus, model, pretrain, validated.dataset.freq, window.horizon, seed, run)
+            base = pretrain_model(corpus, model, pretrain, window.horizon, seed, run)
         else:
             base = start_from(pretrain.from_, tracking)
         selection = finetune_model(windows, base, finetune, seed, run)

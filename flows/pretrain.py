@@ -39,4 +39,4 @@ def pretrain(
     }
     with tracked(tracking, "pretrain", f"pretrain h{window.horizon}", sections) as run:
         corpus = prepare_corpus(source, window, model, None, seed)
-        return pretrain_model(corpus, model, pretrain, str(source.freq), window.horizon, seed, run)
+        return pretrain_model(corpus, model, pretrain, window.horizon, seed, run)

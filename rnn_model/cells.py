@@ -72,9 +72,10 @@ class Gated(nn.Module):
         super().__init__()
         self.rnn = kind(input_size, hidden_size, batch_first=True)
         if isinstance(self.rnn, nn.LSTM):  # a forget gate that starts open remembers (Jozefowicz et al., 2015)
+            biases = dict(self.rnn.named_parameters())
             with torch.no_grad():
-                self.rnn.bias_ih_l0[hidden_size : 2 * hidden_size].fill_(1.0)
-                self.rnn.bias_hh_l0[hidden_size : 2 * hidden_size].zero_()
+                biases["bias_ih_l0"][hidden_size : 2 * hidden_size].fill_(1.0)
+                biases["bias_hh_l0"][hidden_size : 2 * hidden_size].zero_()
 
     def forward(self, x: Tensor) -> Tensor:
         states: Tensor = self.rnn(x)[0]

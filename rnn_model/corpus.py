@@ -6,8 +6,8 @@ import numpy as np
 
 from rnn_model.config import SyntheticConfig
 from rnn_model.seeding import numpy_rng
-from rnn_model.synthetic import FAMILIES, Array, Ints, Rng, column, long_season
-from rnn_model.windows import Windows
+from rnn_model.synthetic import FAMILIES, Array, Rng, column, long_season
+from rnn_model.windows import Ints, Windows
 
 SHORTEST = 10  # points of the shortest series
 CHUNK = 2048  # series generated at a time: bounds memory, and fixes the random stream

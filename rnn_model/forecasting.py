@@ -36,7 +36,9 @@ def predict(network: Network, context: Tensor, periods: Tensor, horizon: int) ->
     with torch.no_grad():
         parts = [
             _roll(network, fit_context(part, network.config), period, horizon)
-            for part, period in zip(context.split(PREDICT_BATCH), periods.split(PREDICT_BATCH), strict=True)
+            for part, period in zip(
+                torch.split(context, PREDICT_BATCH), torch.split(periods, PREDICT_BATCH), strict=True
+            )
         ]
     network.train(was_training)
     return torch.cat(parts) if parts else context.new_zeros(0, horizon, 2 * MEDIAN + 1, dtype=torch.float64)
@@ -65,7 +67,8 @@ def _roll(network: Network, context: Tensor, periods: Tensor, horizon: int) -> T
         sign = torch.sign(torch.arange(rest.shape[-1], device=rest.device) - MEDIAN)
         deciles = torch.cat([deciles, centre + sign * wide], 1)
     negative = (context < 0).any(1)[:, None, None]  # NaN compares false
-    return torch.where(negative, deciles, deciles.clamp_min(0.0))
+    result: Tensor = torch.where(negative, deciles, deciles.clamp_min(0.0))
+    return result
 
 
 def _flip_averaged(network: Network, context: Tensor, periods: Tensor, horizon: int) -> Tensor:
@@ -73,4 +76,5 @@ def _flip_averaged(network: Network, context: Tensor, periods: Tensor, horizon: 
     both, scale = network(torch.cat([context, -context]), torch.cat([periods, periods]), horizon)
     natural = scale.invert(both)  # (2B, H, Q)
     straight, mirrored = natural.chunk(2)
-    return 0.5 * (straight - mirrored.flip(-1))
+    mean: Tensor = 0.5 * (straight - mirrored.flip(-1))
+    return mean

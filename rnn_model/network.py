@@ -6,6 +6,7 @@ there is one).
 """
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as fn
@@ -36,7 +37,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.cell(self.norm_cell(x))
         gate, value = self.up(self.norm_mlp(x)).chunk(2, -1)
-        return x + self.down(fn.silu(gate) * value)
+        mixed: Tensor = x + self.down(fn.silu(gate) * value)
+        return mixed
 
 
 class Forecaster(nn.Module):
@@ -68,16 +70,16 @@ class Forecaster(nn.Module):
         `context` (B, T) in the data's units, the latest point last, NaN where nothing was observed; T a multiple
         of P. `periods` (B, S) in steps. Returns (B, H, Q) in the scaled space and the scale that inverts it.
         """
-        P, F = self.config.patch, math.ceil(horizon / self.config.patch)
+        B, P, F = len(context), self.config.patch, math.ceil(horizon / self.config.patch)
         scale = window_scale(context, periods[:, 0])  # (B, 1) each
         z = scale.apply(context)  # (B, T), NaN where missing
         window = self.embed_window(window_features(z, scale, periods))  # (B, D)
-        x = self.embed_patch(point_features(z, periods).unflatten(1, (-1, P)).flatten(2))  # (B, L, D)
+        x = self.embed_patch(point_features(z, periods).reshape(B, -1, P * POINT_FEATURES))  # (B, L, D)
         x = x + window[:, None]
         for block in self.blocks:
             x = block(x)  # (B, L, D)
         cycles, known = seasonal_candidates(z, periods, F * P)  # (B, F*P, C) each
-        laid = torch.cat([cycles, known.float()], -1).unflatten(1, (F, P)).flatten(2)  # (B, F, 2*C*P)
+        laid = torch.cat([cycles, known.float()], -1).reshape(B, F, -1)  # (B, F, 2*C*P)
         h = (
             self.norm_state(x[:, -1:]) + window[:, None] + self.embed_cycles(laid) + self.embed_position[:F]
         )  # (B, F, D)
@@ -85,7 +87,7 @@ class Forecaster(nn.Module):
         out = self.readout(h + self.down(fn.silu(gate) * value))  # (B, F, P*Q + C)
         blend = out[..., -CANDIDATES:].repeat_interleave(P, 1).masked_fill(~known, -1e9).softmax(-1)  # (B, F*P, C)
         base = (blend * cycles).sum(-1)  # (B, F*P): the seasonal continuation
-        steps = out[..., :-CANDIDATES].unflatten(-1, (P, -1)).flatten(1, 2)  # (B, F*P, Q)
+        steps = out[..., :-CANDIDATES].reshape(B, F * P, -1)  # (B, F*P, Q)
         return (base[..., None] + monotone(steps))[:, :horizon], scale
 
 
@@ -102,9 +104,7 @@ class PlainForecaster(nn.Module):
         super().__init__()
         self.config, self.horizon = config, horizon
         sizes = [2 * config.patch] + [config.width] * config.num_layers
-        self.cells = nn.ModuleList(
-            build_cell(config.cell, i, o, config.activation) for i, o in zip(sizes, sizes[1:], strict=False)
-        )
+        self.cells = nn.ModuleList(build_cell(config.cell, i, o, config.activation) for i, o in pairwise(sizes))
         self.readout = Readout(config.width, horizon)
         self.register_buffer("residual_spread", torch.ones(horizon))
 
@@ -113,7 +113,7 @@ class PlainForecaster(nn.Module):
         scale = window_scale(context, periods[:, 0])
         z = scale.apply(context)  # (B, T)
         x = torch.stack([z.nan_to_num(0.0), (~z.isnan()).float()], -1)  # (B, T, 2)
-        x = x.unflatten(1, (-1, self.config.patch)).flatten(2)  # (B, L, 2*P)
+        x = x.reshape(len(x), -1, 2 * self.config.patch)  # (B, L, 2*P)
         for cell in self.cells:
             x = cell(x)  # (B, L, D)
         mean = self.readout(x[:, -1])[:, :horizon]  # (B, H)

@@ -5,6 +5,7 @@ them. Shapes: n series, T points.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +19,9 @@ Family = Callable[[Rng, Ints, Ints, int], Array]
 LONG_SEASON = {24: 168, 7: 364, 48: 336, 96: 672}  # a day inside a week, a week inside a year
 
 
-def column(values: Array) -> Array:
+def column(values: npt.ArrayLike) -> npt.NDArray[Any]:
     """(n,) -> (n, 1)."""
-    return values[:, None]
+    return np.asarray(values)[:, None]
 
 
 def seasonal_pattern(rng: Rng, periods: Ints, size: int) -> Array:
@@ -40,7 +41,8 @@ def seasonal_pattern(rng: Rng, periods: Ints, size: int) -> Array:
     mean = (cycle * inside).sum(1, keepdims=True) / column(periods)
     spread = np.sqrt((np.square(cycle - mean) * inside).sum(1, keepdims=True) / column(periods))
     cycle = (cycle - mean) / np.maximum(spread, 1e-6) * (column(periods) > 1)
-    return np.take_along_axis(cycle, phase, 1)
+    pattern: Array = np.take_along_axis(cycle, phase, 1)
+    return pattern
 
 
 def seasons(rng: Rng, periods: Ints, size: int) -> Array:
@@ -49,7 +51,7 @@ def seasons(rng: Rng, periods: Ints, size: int) -> Array:
     time = np.arange(size) / size
     swing = column(rng.uniform(0, 0.5, n) * (rng.random(n) < 0.4))
     modulation = 1 + swing * np.sin(2 * np.pi * (time * column(rng.uniform(0.3, 3, n)) + column(rng.random(n))))
-    out = seasonal_pattern(rng, periods, size) * modulation
+    out: Array = seasonal_pattern(rng, periods, size) * modulation
     long = long_season(periods)
     has = (long > periods) & (rng.random(n) < 0.8)
     if has.any():
@@ -76,7 +78,8 @@ def trend(rng: Rng, lengths: Ints, size: int) -> Array:
     damped = (1 - np.exp(-rate * time)) / (1 - np.exp(-rate))
     bend = np.maximum(time - column(rng.uniform(0.1, 0.9, n)), 0) * column(rng.normal(0, 1.5, n))
     kind = column(rng.integers(0, 4, n))
-    return rise * np.where(kind == 1, damped, time) + np.where(kind == 2, bend, 0.0)
+    out: Array = rise * np.where(kind == 1, damped, time) + np.where(kind == 2, bend, 0.0)
+    return out
 
 
 def decomposed(rng: Rng, periods: Ints, lengths: Ints, size: int) -> Array:
@@ -86,7 +89,8 @@ def decomposed(rng: Rng, periods: Ints, lengths: Ints, size: int) -> Array:
     season = column(rng.lognormal(-0.5, 0.9, n)) * seasons(rng, periods, size)
     noise = column(rng.lognormal(-1.3, 0.9, n)) * autoregressive_noise(rng, n, size, rng.uniform(-0.2, 0.9, n))
     growth = np.exp(np.clip(0.5 * level + 0.25 * season + 0.25 * noise, -8, 8))
-    return np.where(column(rng.random(n) < 0.4), growth, level + season + noise)
+    out: Array = np.where(column(rng.random(n) < 0.4), growth, level + season + noise)
+    return out
 
 
 def autoregressive_noise(rng: Rng, n: int, size: int, phi: Array, volatility: Array | None = None) -> Array:
@@ -171,7 +175,7 @@ def counts(rng: Rng, periods: Ints, lengths: Ints, size: int) -> Array:
     dispersion = column(rng.uniform(0.5, 8, n))
     mixed = np.where(column(rng.random(n) < 0.5), rng.gamma(dispersion, 1 / dispersion, (n, size)), 1.0)
     occurs = rng.random((n, size)) < column(np.where(rng.random(n) < 0.4, rng.uniform(0.1, 0.9, n), 1.0))
-    return rng.poisson(np.minimum(intensity * mixed, 1e6) * occurs).astype(np.float64)
+    return np.asarray(rng.poisson(np.minimum(intensity * mixed, 1e6) * occurs), dtype=np.float64)
 
 
 FAMILIES: dict[str, tuple[Family, float]] = {  # name: (generator, share of the corpus)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,12 @@ from rnn_model.losses import pinball, squared
 from rnn_model.network import Network, PlainForecaster
 from rnn_model.windows import Batch
 
-Draw = Callable[[int], Batch]  # step -> the windows of that step
+
+class Material(NamedTuple):
+    """What a training learns from, and what it is judged by."""
+
+    draw: Callable[[int], Batch]  # step -> the windows of that step
+    validation: Sequence[Batch]
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,13 @@ class Progress:
     learning_rate: float
     gradient_norm: float
     windows_per_second: float
+
+
+class Watch(NamedTuple):
+    """Who is told: `report` of every validation, `tick` of every step."""
+
+    report: Callable[[Progress], None] = lambda _: None
+    tick: Callable[[int], None] = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -56,25 +69,17 @@ class _Track:
     clipped: int = 0
 
 
-def fit(
-    network: Network,
-    draw: Draw,
-    validation: Sequence[Batch],
-    config: FitConfig,
-    report: Callable[[Progress], None] = lambda _: None,
-    tick: Callable[[int], None] = lambda _: None,
-) -> FitResult:
+def fit(network: Network, material: Material, config: FitConfig, watch: Watch = Watch()) -> FitResult:
     """Train the parameters of `network` that require a gradient, in place; end on the best validated weights.
 
-    `draw(step)` gives the batch of a step; `validation` is scored before the first step and every
-    `validate_every`. `report` gets each validation, `tick` each step. The mode of `network` is as it was
-    afterwards. Raises TrainingError before a step with a loss or gradient that is not finite.
+    The validation windows are scored before the first step and every `validate_every`. The mode of `network` is
+    as it was afterwards. Raises TrainingError before a step with a loss or gradient that is not finite.
     """
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
     average = [p.detach().clone() for p in parameters]
     track, was_training = _Track(), network.training
-    track.best_loss = validate(network, validation)
+    track.best_loss = validate(network, material.validation)
     best = deepcopy(network.state_dict())
     try:
         network.train()
@@ -84,16 +89,16 @@ def fit(
             rate = learning_rate(config, step)
             for group in optimiser.param_groups:
                 group["lr"] = rate
-            loss, norm = train_step(network, draw(step), optimiser, parameters, config.clip, step)
+            loss, norm = train_step(network, material.draw(step), optimiser, parameters, config.clip, step)
             losses.append(loss)
             track.clipped += norm > config.clip
             update_average(average, parameters, config.averaging, step)
-            tick(step)
+            watch.tick(step)
             if step % config.validate_every and step != config.steps:
                 continue
             seconds = max(time.perf_counter() - started, 1e-9)
             with averaged(parameters, average):
-                validated = validate(network, validation)
+                validated = validate(network, material.validation)
                 if validated < track.best_loss:
                     track.best_loss, track.best_step, track.since_best = validated, step, 0
                     best = deepcopy(network.state_dict())
@@ -102,7 +107,7 @@ def fit(
             mean = sum(losses) / len(losses)
             pace = len(losses) * config.batch_size / seconds
             track.history.append(Progress(step, config.steps, mean, validated, rate, norm, pace))
-            report(track.history[-1])
+            watch.report(track.history[-1])
             if track.since_best >= config.patience:
                 break
             losses, started = [], time.perf_counter()
@@ -124,7 +129,7 @@ def train_step(
     """One update; the loss and the gradient norm before clipping. Nothing is updated if either is not finite."""
     loss = batch_loss(network, batch)
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     norm = float(nn.utils.clip_grad_norm_(parameters, clip))
     value = loss.item()
     if not (math.isfinite(value) and math.isfinite(norm)):
@@ -178,7 +183,7 @@ def update_average(average: list[Tensor], parameters: list[nn.Parameter], decay:
             mean.lerp_(value, 1 - keep)
 
 
-class averaged:  # noqa: N801  (reads as the words it stands in: with averaged(...))
+class averaged:
     """The averaged weights stand in the network for the length of a `with` block."""
 
     def __init__(self, parameters: list[nn.Parameter], average: list[Tensor]) -> None:

@@ -3,7 +3,7 @@
 The pretrained network is never changed; every strategy works on a copy.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +12,7 @@ import torch
 
 from rnn_model.config import FitConfig
 from rnn_model.network import Network, build_network
-from rnn_model.training import Draw, FitResult, Progress, fit, set_residual_spread, validate
+from rnn_model.training import FitResult, Material, Watch, fit, set_residual_spread, validate
 from rnn_model.windows import Batch
 
 Strategy = Literal["zero-shot", "full", "biases", "head", "scratch", "average"]
@@ -47,28 +47,26 @@ def movable(strategy: Strategy, name: str) -> bool:
 def tune(
     pretrained: Network,
     strategy: Strategy,
-    draw: Draw,
-    validation: Sequence[Batch],
+    material: Material,
     config: FitConfig,
     seed: int,
-    report: Callable[[Progress], None] = lambda _: None,
-    tick: Callable[[int], None] = lambda _: None,
+    watch: Watch = Watch(),
 ) -> Candidate:
     """Train a copy of `pretrained` (or, for scratch, a fresh network of its config) by one strategy.
 
     `zero-shot` trains nothing. `average` is made from a tuned candidate by `averaged_candidate`.
     """
     if strategy == "zero-shot":
-        return Candidate(strategy, pretrained, validate(pretrained, validation), None)
+        return Candidate(strategy, pretrained, validate(pretrained, material.validation), None)
     network = (
         build_network(pretrained.config, pretrained.horizon, seed) if strategy == "scratch" else deepcopy(pretrained)
     )
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(movable(strategy, name))
     config = config.model_copy(update={"learning_rate": min(1.0, config.learning_rate * RATE[strategy])})
-    result = fit(network, draw, validation, config, report, tick)
+    result = fit(network, material, config, watch)
     network.requires_grad_(True)
-    set_residual_spread(network, validation)
+    set_residual_spread(network, material.validation)
     return Candidate(strategy, network, result.best_loss, result)
 
 

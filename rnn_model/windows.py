@@ -5,7 +5,7 @@ series that lie before the forecast. Shapes: N series, B windows, T context, H h
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -140,14 +140,14 @@ def from_arrays(arrays: Sequence[Floats], periods: Ints) -> Windows:
     return Windows(np.concatenate(arrays), offsets, np.asarray(periods, dtype=np.int64), lengths)
 
 
-def save_windows(windows: Windows, folder: Path, about: dict[str, object]) -> Path:
+def save_windows(windows: Windows, folder: Path, about: Mapping[str, object]) -> Path:
     """Write to a folder, atomically and with digests; `about` goes to about.json beside the arrays."""
 
     def write(staging: Path) -> None:
         np.save(staging / "values.npy", windows.values, allow_pickle=False)
         np.save(staging / "offsets.npy", windows.offsets, allow_pickle=False)
         np.save(staging / "periods.npy", windows.periods, allow_pickle=False)
-        (staging / "about.json").write_text(json.dumps(about, indent=1))
+        (staging / "about.json").write_text(json.dumps(dict(about), indent=1))
 
     return publish(folder, write)
 

@@ -19,7 +19,7 @@ EQUAL_ROWS = "equal duplicate"  # dropped one by one; the series stays
 def split_rows(
     raw: pl.DataFrame, frequency: Frequency, gaps: str, need: int, context: int
 ) -> tuple[pl.DataFrame, pl.DataFrame, Account]:
-    """Rows sorted by (unique_id, ds, y) -> the used series on their full grid, one line per quarantined series, the account."""
+    """Rows sorted by (unique_id, ds, y) -> used series on their full grid, one line per quarantined series, account."""
     rows = raw.filter(pl.struct("unique_id", "ds", "y").is_first_distinct() if _has_repeats(raw) else pl.lit(True))
     rows = rows.with_columns(first=pl.col("ds").min().over("unique_id")).with_columns(
         position=grid_position(frequency, pl.col("ds"), pl.col("first"))
@@ -51,7 +51,7 @@ def split_rows(
 
 
 def schema(need: int) -> pa.DataFrameSchema:
-    """The contract, over rows sorted by (unique_id, ds) with their grid `position`; each failing row names its series."""
+    """The contract over rows sorted by (unique_id, ds) with their grid `position`; a failing row names its series."""
     series = "unique_id"
 
     def rule(name: str, broken: pl.Expr) -> pa.Check:

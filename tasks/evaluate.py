@@ -1,6 +1,7 @@
 """The backtest: every contender and baseline on the same rolling origins, none of which anything was fitted to."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import polars as pl
 from prefect import task
 from prefect.artifacts import create_table_artifact
 
-from rnn_model.artefact import digest_json, publish
+from rnn_model.artefact import digest_json, open_checked, publish
 from rnn_model.checkpoint import load_model
 from rnn_model.windows import Floats, Index, Split, Windows
 from tasks.baselines import forecast_baseline
@@ -21,23 +22,45 @@ from tasks.tracking import child, log_metrics, log_table, set_tags
 from tasks.window import open_windows
 
 
+@dataclass(frozen=True)
+class Bench:
+    """What every contender is tried on: the windows, their cutoffs, and the rows they come from."""
+
+    handle: WindowSet
+    windows: Windows
+    split: Split
+    rows: pl.DataFrame  # unique_id, ds, y in the order of the windows
+
+    def run(self, title: str, forecast: Callable[[Windows, Index], Floats]) -> pl.DataFrame:
+        """All cutoffs by one forecaster, which sees nothing from the cutoff on: a forecast frame."""
+        parts = []
+        with bar(self.handle.cutoffs, f"backtest {title}", "cutoff") as shown:
+            for cutoff in range(self.handle.cutoffs):
+                index = self.split.test_index(cutoff)
+                deciles = forecast(until_cutoff(self.windows, index), index)
+                parts.append(forecast_rows(deciles, self.windows, index, self.rows))
+                shown.update()
+        return pl.concat(parts)
+
+
 @task
 def backtest_models(
     dataset: Dataset, handle: WindowSet, models: tuple[Model, ...], config: BacktestConfig, parent: Run
 ) -> Evaluation:
     """Score every model and baseline, log each on a run of its own, and publish the forecasts."""
-    windows, split, ids = open_windows(handle)
-    history = pl.read_parquet(dataset.data)
-    fingerprint = evaluation_fingerprint(handle, config)
-    frames, runs = {}, {}
-    for name in config.baselines:
+    windows, split, _ = open_windows(handle)
+    bench = Bench(handle, windows, split, pl.read_parquet(open_checked(dataset.folder) / "data.parquet"))
+    fingerprint = evaluation_fingerprint(handle)
+    frames: dict[str, pl.DataFrame] = {}
+    runs: dict[str, Run] = {}
+    for name in map(str, config.baselines):
         with child(parent, name, "baseline") as run:
-            frames[name] = backtest_baseline(name, windows, split, handle, history, ids, config.baseline_history)
+            frames[name] = backtest_baseline(name, bench, config.baseline_history)
             runs[name] = run
     for model in models:
-        frames[model.strategy] = backtest_model(model, windows, split, handle, history, ids)
+        frames[model.strategy] = backtest_model(model, bench)
         runs[model.strategy] = model.run or child_run(parent, model.strategy)
-    scores = {name: per_series(frame, history, handle.season) for name, frame in frames.items()}
+    scores = {name: per_series(frame, bench.rows, handle.season) for name, frame in frames.items()}
     table = with_owa({name: overall(score) for name, score in scores.items()})
     for name, run in runs.items():
         log_metrics(run, {f"backtest/{metric}": table[name][metric] for metric in METRICS if metric in table[name]})
@@ -65,35 +88,23 @@ def child_run(parent: Run, name: str) -> Run:
         return run
 
 
-def evaluation_fingerprint(handle: WindowSet, config: BacktestConfig) -> str:
+def evaluation_fingerprint(handle: WindowSet) -> str:
     """Digest of what makes two evaluations comparable: data, cutoffs, horizon, season and metric definitions."""
     cuts = [handle.horizon, handle.cutoffs, handle.step, handle.min_history, handle.season]
     return digest_json([handle.fingerprint, cuts, DEFINITIONS])
 
 
-def backtest_model(
-    model: Model, windows: Windows, split: Split, handle: WindowSet, history: pl.DataFrame, ids: list[str]
-) -> pl.DataFrame:
+def backtest_model(model: Model, bench: Bench) -> pl.DataFrame:
     """One network over all cutoffs, as a forecast frame."""
     network, _ = load_model(model.folder)
-    parts = []
-    for cutoff in bar_over(handle.cutoffs, f"backtest {model.strategy}"):
-        index = split.test_index(cutoff)
-        deciles = forecast_windows(network, until_cutoff(windows, index), index, handle.horizon)
-        parts.append(forecast_rows(deciles, windows, index, history, ids))
-    return pl.concat(parts)
+    horizon = bench.handle.horizon
+    return bench.run(model.strategy, lambda windows, index: forecast_windows(network, windows, index, horizon))
 
 
-def backtest_baseline(
-    name: str, windows: Windows, split: Split, handle: WindowSet, history: pl.DataFrame, ids: list[str], longest: int
-) -> pl.DataFrame:
+def backtest_baseline(name: str, bench: Bench, longest: int) -> pl.DataFrame:
     """One statistical baseline over all cutoffs, as a forecast frame."""
-    parts = []
-    for cutoff in bar_over(handle.cutoffs, f"backtest {name}"):
-        index = split.test_index(cutoff)
-        deciles = forecast_baseline(name, until_cutoff(windows, index), index, handle.horizon, handle.season, longest)
-        parts.append(forecast_rows(deciles, windows, index, history, ids))
-    return pl.concat(parts)
+    horizon, season = bench.handle.horizon, bench.handle.season
+    return bench.run(name, lambda windows, index: forecast_baseline(name, windows, index, horizon, season, longest))
 
 
 def until_cutoff(windows: Windows, index: Index) -> Windows:
@@ -103,9 +114,7 @@ def until_cutoff(windows: Windows, index: Index) -> Windows:
     return windows.until(end)
 
 
-def forecast_rows(
-    deciles: Floats, windows: Windows, index: Index, history: pl.DataFrame, ids: list[str]
-) -> pl.DataFrame:
+def forecast_rows(deciles: Floats, windows: Windows, index: Index, history: pl.DataFrame) -> pl.DataFrame:
     """Deciles (B, H, Q) beside the truth: unique_id, cutoff, ds, step, y, 0.1 to 0.9."""
     horizon = deciles.shape[1]
     start = windows.offsets[index.series] + index.origin  # row of the first forecast step
@@ -130,14 +139,6 @@ def publish_backtest(
         pl.concat(scored).write_parquet(staging / "scores.parquet")
 
     return publish(home() / "backtests" / key[:16], write)
-
-
-def bar_over(count: int, title: str) -> Iterator[int]:
-    """0 to count - 1 behind a progress bar."""
-    with bar(count, title, "cutoff") as shown:
-        for number in range(count):
-            yield number
-            shown.update()
 
 
 def show(table: dict[str, dict[str, float]]) -> None:

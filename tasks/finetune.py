@@ -6,6 +6,7 @@ from prefect.artifacts import create_table_artifact
 from rnn_model.artefact import digest_json
 from rnn_model.checkpoint import ModelCard, load_model, save_model, weights_digest
 from rnn_model.errors import ConfigError
+from rnn_model.training import Material
 from rnn_model.transfer import Candidate, Strategy, averaged_candidate, select, tune
 from rnn_model.windows import Split, Windows
 from tasks.config import FinetuneConfig, home
@@ -29,6 +30,7 @@ def finetune_model(handle: WindowSet, base: Model, config: FinetuneConfig, seed:
     training, tuning = split.training(windows), split.tuning(windows)
     validation = tuning.batches(split.validation_index(), card.model.context, handle.horizon)
     draw = training.drawing(config.batch_size, card.model.context, handle.horizon, handle.min_history, seed)
+    material = Material(draw, validation)
     made: dict[Strategy, Candidate] = {}
     contenders: list[Contender] = []
     for strategy in strategies:
@@ -38,8 +40,8 @@ def finetune_model(handle: WindowSet, base: Model, config: FinetuneConfig, seed:
                 tuned = min((made[s] for s in TUNED if s in made), key=lambda c: c.validation_loss)
                 candidate = averaged_candidate(made["zero-shot"], tuned, validation)
             else:
-                with training_progress(run, f"fine-tune {strategy}", config.steps) as (report, tick):
-                    candidate = tune(network, strategy, draw, validation, config, seed, report, tick)
+                with training_progress(run, f"fine-tune {strategy}", config.steps) as watch:
+                    candidate = tune(network, strategy, material, config, seed, watch)
             made[strategy] = candidate
             contenders.append(keep(candidate, card, base, handle, run))
             log_metrics(run, {"val/best_loss": candidate.validation_loss})

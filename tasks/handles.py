@@ -79,6 +79,7 @@ class Corpus(Section):
     folder: Path
     fingerprint: str
     name: str
+    freq: str
     series: int
     left_out: int = Field(0, description="series that also stand in the target, and were left out")
 

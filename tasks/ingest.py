@@ -220,9 +220,8 @@ def refuse(frame: pl.DataFrame, bad: pl.Expr, column: str, allowed: str, path: P
     if rows.height:
         row = rows.row(0, named=True)
         more = f" (and {rows.height - 1} more rows)" if rows.height > 1 else ""
-        raise DataError(
-            f"{path}: row {row['row']}, series {row['unique_id']!r}: {column} is {row[column]!r}{more}; expected {allowed}"
-        )
+        where = f"{path}: row {row['row']}, series {row['unique_id']!r}"
+        raise DataError(f"{where}: {column} is {row[column]!r}{more}; expected {allowed}")
 
 
 def content_fingerprint(frame: pl.DataFrame) -> str:

@@ -13,8 +13,8 @@ DECILES = [str(q) for q in QUANTILES]
 MEDIAN = "0.5"
 METRICS = ("MASE", "RMSSE", "sMAPE", "MAE", "WQL", "coverage_80", "OWA")
 DEFINITIONS = {
-    "MASE": "mean |y - median| over series and steps, each divided by the mean absolute seasonal difference of its history",
-    "RMSSE": "root of the mean squared error over the mean squared seasonal difference of the history, averaged over series",
+    "MASE": "mean |y - median| over series and steps, each over the mean absolute seasonal difference of its history",
+    "RMSSE": "root of mean squared error over mean squared seasonal difference of the history, averaged over series",
     "sMAPE": "mean of 200 |y - median| / (|y| + |median|), in percent from 0 to 200",
     "MAE": "mean |y - median|, in the data's units",
     "WQL": "2 * summed quantile loss / summed |y|, averaged over the nine deciles",
@@ -46,7 +46,8 @@ def per_series(forecast: pl.DataFrame, history: pl.DataFrame, season: int) -> pl
     out = parts[0]
     for part in parts[1:]:
         out = out.join(part, on=KEYS, how="left", maintain_order="left")
-    return out.sort(KEYS)
+    result: pl.DataFrame = out.sort(KEYS)
+    return result
 
 
 def overall(scores: pl.DataFrame) -> dict[str, float]:

@@ -1,7 +1,6 @@
 """Pretraining: a corpus of windows in, a model folder out, every validation logged."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +15,13 @@ from rnn_model.config import FitConfig, ModelConfig, SyntheticConfig
 from rnn_model.corpus import generate
 from rnn_model.errors import DataError
 from rnn_model.network import Network, build_network
-from rnn_model.training import FitResult, Progress, fit, set_residual_spread
+from rnn_model.training import FitResult, Material, Watch, fit, set_residual_spread
 from rnn_model.windows import Windows, load_windows, save_windows
 from tasks.config import PretrainConfig, TrackingConfig, code_digest, home
 from tasks.contract import frame_windows
 from tasks.frequency import parse_frequency
 from tasks.handles import Corpus, Dataset, Model, Run
-from tasks.progress import bar, training_progress
+from tasks.progress import advance, bar, training_progress
 from tasks.tracking import child, fetch_model, log_metrics, log_params
 
 HELD_OUT = 0.05  # share of the source's series that validate the pretraining
@@ -36,9 +35,9 @@ def synthesise(config: SyntheticConfig, freq: str, seed: int) -> Corpus:
     folder = home() / "windows" / f"synthetic-{key[:16]}"
     if not folder.is_dir():
         with bar(config.series, "synthetic corpus", "series") as shown:
-            corpus = generate(config, periods, seed, lambda done: shown.update(done - shown.n) and None)
+            corpus = generate(config, periods, seed, advance(shown))
         save_windows(corpus, folder, {"periods": periods, "seed": seed})
-    return Corpus(folder=folder, fingerprint=key, name="synthetic", series=config.series)
+    return Corpus(folder=folder, fingerprint=key, name="synthetic", freq=freq, series=config.series)
 
 
 @task
@@ -58,7 +57,12 @@ def collect_windows(source: Dataset, target: Dataset | None, root: Path) -> Corp
     key = digest_json([source.fingerprint, sorted(twins), source.periods])
     folder = save_windows(frame_windows(frame, source.periods), root / f"source-{key[:16]}", {"left_out": twins})
     return Corpus(
-        folder=folder, fingerprint=key, name=source.name, series=frame["unique_id"].n_unique(), left_out=len(twins)
+        folder=folder,
+        fingerprint=key,
+        name=source.name,
+        freq=source.freq,
+        series=frame["unique_id"].n_unique(),
+        left_out=len(twins),
     )
 
 
@@ -70,11 +74,19 @@ def series_digests(frame: pl.DataFrame) -> dict[str, str]:
 
 @task
 def pretrain_model(
-    corpus: Corpus, model: ModelConfig, config: PretrainConfig, freq: str, horizon: int, seed: int, parent: Run
+    corpus: Corpus, model: ModelConfig, config: PretrainConfig, horizon: int, seed: int, parent: Run
 ) -> Model:
     """Train a fresh network on the corpus, or take the model that equal settings already gave."""
     threads = torch.get_num_threads()
-    settings = [model.model_dump(), config.model_dump(exclude={"from_"}), freq, horizon, seed, threads, code_digest()]
+    settings = [
+        model.model_dump(),
+        config.model_dump(exclude={"from_"}),
+        corpus.freq,
+        horizon,
+        seed,
+        threads,
+        code_digest(),
+    ]
     folder = home() / "models" / f"pretrain-{digest_json([corpus.fingerprint, *settings])[:16]}"
     with child(parent, "pretrain", "pretrain", {"data.source": corpus.fingerprint}) as run:
         log_params(
@@ -82,12 +94,12 @@ def pretrain_model(
         )
         if not folder.is_dir():
             network = build_network(model, horizon, seed)
-            with training_progress(run, "pretrain", config.steps) as (report, tick):
-                result = fit_corpus(network, load_windows(corpus.folder), config, seed, report, tick)
+            with training_progress(run, "pretrain", config.steps) as watch:
+                result = fit_corpus(network, load_windows(corpus.folder), config, seed, watch)
             card = ModelCard(
                 model=model,
-                freq=freq,
-                periods=parse_frequency(freq).periods,
+                freq=corpus.freq,
+                periods=parse_frequency(corpus.freq).periods,
                 horizon=horizon,
                 strategy="pretrain",
                 lineage={"source": corpus.fingerprint, "code": code_digest()},
@@ -112,14 +124,7 @@ def start_from(name: str, config: TrackingConfig) -> Model:
     return Model(folder=folder, weights=weights_digest(network), strategy=card.strategy, context=card.model.context)
 
 
-def fit_corpus(
-    network: Network,
-    windows: Windows,
-    config: FitConfig,
-    seed: int,
-    report: Callable[[Progress], None],
-    tick: Callable[[int], None],
-) -> FitResult:
+def fit_corpus(network: Network, windows: Windows, config: FitConfig, seed: int, watch: Watch) -> FitResult:
     """Fit on all but the last series of a corpus, keep the weights that do best on those."""
     held = max(1, round(HELD_OUT * len(windows)))
     ends = windows.end.copy()
@@ -128,7 +133,7 @@ def fit_corpus(
     last = windows.at(windows.end - horizon).take(slice(len(windows) - held, None))
     validation = windows.batches(last.take(np.nonzero(last.origin >= 1)[0]), context, horizon)
     draw = windows.until(ends).drawing(config.batch_size, context, horizon, 1, seed)
-    result = fit(network, draw, validation, config, report, tick)
+    result = fit(network, Material(draw, validation), config, watch)
     set_residual_spread(network, validation)
     return result
 

@@ -3,26 +3,37 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from tqdm import tqdm
 
-from rnn_model.training import Progress
+from rnn_model.training import Progress, Watch
 from tasks.handles import Run
 from tasks.tracking import log_metrics
 
 SECONDS = 0.5 if sys.stderr.isatty() else 15.0  # between refreshes; a log file needs few
 
 
-def bar(total: int, title: str, unit: str) -> "tqdm[None]":
+def bar(total: int, title: str, unit: str) -> "tqdm[Any]":
     """A progress bar on stderr."""
-    return tqdm(total=total, desc=f"{title:<22}", unit=unit, mininterval=SECONDS, file=sys.stderr, dynamic_ncols=True)
+    shown: tqdm[Any] = tqdm(
+        total=total, desc=f"{title:<22}", unit=unit, mininterval=SECONDS, file=sys.stderr, dynamic_ncols=True
+    )
+    return shown
+
+
+def advance(shown: "tqdm[Any]") -> Callable[[int], None]:
+    """A callable that moves a bar to an absolute count."""
+
+    def to(count: int) -> None:
+        shown.update(count - shown.n)
+
+    return to
 
 
 @contextmanager
-def training_progress(
-    run: Run, title: str, steps: int
-) -> Iterator[tuple[Callable[[Progress], None], Callable[[int], None]]]:
-    """Callables for `fit`: one that logs each validation to `run`, one that moves the bar."""
+def training_progress(run: Run, title: str, steps: int) -> Iterator[Watch]:
+    """What `fit` tells: each validation is logged to `run`, each step moves the bar."""
     with bar(steps, title, "step") as shown:
 
         def report(progress: Progress) -> None:
@@ -36,4 +47,4 @@ def training_progress(
             }
             log_metrics(run, metrics, progress.step)
 
-        yield report, lambda step: shown.update(step - shown.n) and None
+        yield Watch(report, advance(shown))

@@ -147,7 +147,7 @@ def log_folder(run: Run, folder: Path, name: str) -> None:
     MlflowClient(run.uri).log_artifacts(run.run_id, str(folder), name)
 
 
-def log_table(run: Run, table: Mapping[str, Mapping[str, float]], name: str) -> None:
+def log_table(run: Run, table: Mapping[str, Any], name: str) -> None:
     """A table of figures as JSON."""
     MlflowClient(run.uri).log_dict(run.run_id, json.loads(json.dumps(table)), name)
 

@@ -74,11 +74,12 @@ def stop_if_too_many(
         longest = raw.group_by("unique_id").len().sort("len", "unique_id", descending=True)["unique_id"][0]
         likely = guess_frequency(raw.filter(pl.col("unique_id") == longest)["ds"])
         hint = f" The rows look like freq {likely}." if likely != frequency.name and likely != "unknown" else ""
+    where = f"series {example['unique_id']!r} at {example['at']:%Y-%m-%d %H:%M}"
     raise DataError(
-        f"{dataset.name}: {quarantine.height} of {account.series_in} series set aside "
-        f"(allowed: {config.max_quarantined:.0%} and at least one left): {reasons}; e.g. series {example['unique_id']!r} "
-        f"at {example['at']:%Y-%m-%d %H:%M} with {example['observed']} values of {example['rows']} rows, freq {frequency.name}."
-        f"{hint} Mend the data, or raise --target.max_quarantined."
+        f"{dataset.name}: {quarantine.height} of {account.series_in} series set aside (allowed: "
+        f"{config.max_quarantined:.0%}, and one must be left): {reasons}; e.g. {where}, "
+        f"{example['observed']} values in {example['rows']} rows, freq {frequency.name}.{hint} "
+        "Mend the data, or raise --target.max_quarantined."
     )
 
 

@@ -1,0 +1,43 @@
+# Two commands do everything: `make run` and `make test`. Both set up first, in .venv, from constraints.txt.
+PYTHON ?= python3.11
+BIN := .venv/bin
+export DO_NOT_TRACK := true
+export MLFLOW_DISABLE_TELEMETRY := true
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+
+.PHONY: run test setup check ui clean help
+
+help:  ## list the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+run: setup  ## set up, then carry the sample through the whole pipeline
+	$(BIN)/carryover run
+
+test: setup check  ## set up, then lint, types, import floors and tests
+	@echo "== tests"
+	$(BIN)/python -m pytest
+
+check: setup
+	@echo "== lint, format, types, import floors"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+setup: .venv/.ready  ## make .venv with the pinned versions
+
+# torch first: its CPU build is found by pip's own settings where they name one
+.venv/.ready: constraints.txt pyproject.toml
+	@echo "== setting up .venv (a few minutes the first time)"
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --progress-bar on -c constraints.txt torch
+	$(BIN)/pip install --quiet --progress-bar on -c constraints.txt -e '.[dev]'
+	$(BIN)/pip check
+	@touch $@
+
+ui: setup  ## open the MLflow pages of the local runs on http://127.0.0.1:5000
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --workers 1 --host 127.0.0.1 --port 5000 \
+		--backend-store-uri sqlite:///$(CURDIR)/data/mlflow.db
+
+clean:  ## remove what runs have written under data (the sample stays)
+	find data -mindepth 1 -maxdepth 1 ! -name sample ! -name README.md -exec rm -rf {} +

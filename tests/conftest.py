@@ -1,0 +1,38 @@
+"""What every test shares: a data folder of its own, and one embedded Prefect server for those that run flows."""
+
+import os
+
+for name, value in {
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_LOGGING_LEVEL": "ERROR",
+}.items():
+    os.environ.setdefault(name, value)
+os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Everything a test writes goes to its own temporary folder."""
+    folder = tmp_path / "data"
+    monkeypatch.setenv("CARRYOVER_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """One embedded server for the whole session."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    from prefect.testing.utilities import prefect_test_harness
+
+    with (
+        prefect_test_harness(server_startup_timeout=180),
+        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
+    ):
+        yield
