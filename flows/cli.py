@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, get_type_hints
 
@@ -20,8 +21,10 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     CliApp,
+    CliSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     YamlConfigSettingsSource,
 )
 
@@ -31,7 +34,7 @@ from flows.forecast import forecast
 from flows.pipeline import pipeline
 from flows.pretrain import pretrain
 from rnn_model.artefact import write_file
-from rnn_model.errors import CarryoverError, ConfigError
+from rnn_model.errors import CarryoverError, ConfigError, ServiceError
 from tasks.config import TargetConfig, home
 from tasks.handles import Forecast, Model, Outcome
 from tasks.report import print_table
@@ -56,6 +59,7 @@ class Command(BaseSettings):
         cli_hide_none_type=True,
         cli_avoid_json=True,
         cli_use_class_docs_for_groups=True,
+        cli_exit_on_error=False,
         nested_model_default_partial_update=True,
     )
     yaml_file: ClassVar[Path | None] = None
@@ -106,6 +110,7 @@ def run(arguments: list[str]) -> int:
         print(overview())
         return 0 if arguments else 2
     name, *options = arguments
+    log = log_to_file()
     try:
         if name not in COMMANDS:
             raise ConfigError(f"command {name!r} is not known; use one of {', '.join(COMMANDS)}")
@@ -118,26 +123,44 @@ def run(arguments: list[str]) -> int:
         return complain("interrupted; what was finished is kept, and the same command goes on from there", 130)
     except TerminationSignal:
         return complain("terminated; what was finished is kept, and the same command goes on from there", 143)
+    except Exception as error:  # the last line of defence: a traceback belongs in the log file
+        logging.getLogger("carryover").exception("unexpected failure")
+        away = "Failed to reach API" in str(error) or "ephemeral Prefect API" in str(error)
+        words = str(error).splitlines()[0] if str(error) else "no message"
+        return complain(f"{type(error).__name__}: {words} (details: {log})", ServiceError.exit_code if away else 1)
 
 
 def execute(name: str, options: list[str]) -> int:
     """Build the command from options and file, run its flow, and show the result."""
     flow = COMMANDS[name]
-    command = CliApp.run(command_class(name, flow, config_file(options)), cli_args=options, cli_cmd_method_name="_none")
+    command = parse(command_class(name, flow, config_file(options)), name, options)
     parameters = {key: getattr(command, key) for key in inspect.signature(flow.fn).parameters}
-    log = log_to_file()
-    try:
-        result = flow(**parameters)
-    except (CarryoverError, KeyboardInterrupt, TerminationSignal):
-        raise
-    except Exception as error:  # the last line of defence: a traceback belongs in the log file
-        logging.getLogger("carryover").exception("unexpected failure")
-        code = 69 if "Failed to reach API" in str(error) or "ephemeral Prefect API" in str(error) else 1
-        return complain(
-            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} (details: {log})", code
-        )
+    result = flow(**parameters)
     show(result, parameters, getattr(command, "summary", None))
     return 0
+
+
+def parse(kind: type[Command], name: str, options: list[str]) -> Command:
+    """Options -> a validated command. Raises ConfigError for an option that does not exist, naming the nearest."""
+    parser = argparse.ArgumentParser(
+        prog=f"carryover {name}",
+        usage=f"carryover {name} [--option value ...]",
+        description=kind.__doc__,
+        exit_on_error=False,
+    )
+    known: CliSettingsSource[argparse.ArgumentParser] = CliSettingsSource(kind, root_parser=parser)
+    names = [option for action in parser._actions for option in action.option_strings]
+    for given in (option.partition("=")[0] for option in options if option.startswith("--")):
+        if given not in names:
+            near = get_close_matches(given, names, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise ConfigError(f"option {given} is not known; {hint}carryover {name} --help lists all")
+    try:
+        return CliApp.run(kind, cli_args=options, cli_settings_source=known, cli_cmd_method_name="_none")
+    except (SettingsError, argparse.ArgumentError) as error:
+        raise ConfigError(
+            f"{str(error).removeprefix('error parsing CLI: ')}; carryover {name} --help lists all"
+        ) from None
 
 
 def config_file(options: list[str]) -> Path | None:

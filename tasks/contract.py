@@ -13,6 +13,7 @@ from rnn_model.windows import Windows
 from tasks.frequency import Frequency, grid_position, grid_time, in_range
 from tasks.handles import Account
 
+SPARSEST = 100  # grid steps per row at most: one stray timestamp must not fill the memory with missing steps
 EQUAL_ROWS = "equal duplicate"  # dropped one by one; the series stays
 
 
@@ -60,6 +61,7 @@ def schema(need: int) -> pa.DataFrameSchema:
     observed = pl.col("y").is_not_null().sum().over(series)
     same_time = pl.col("ds") == pl.col("ds").shift(1).over(series)
     smallest = pl.col("position").diff().over(series).min().over(series)
+    span = pl.col("position").max().over(series) + 1
     head = pl.col("ds").is_first_distinct().over(series)  # series-level rules speak once, at the first row
     return pa.DataFrameSchema(
         {
@@ -75,8 +77,9 @@ def schema(need: int) -> pa.DataFrameSchema:
             rule("conflicting duplicate", same_time),
             rule("off the frequency", pl.col("position").is_null()),
             rule("coarser than the frequency", (smallest > 1) & (pl.len().over(series) > 2) & head),
+            rule("mostly gaps", (span > SPARSEST * pl.len().over(series)) & head),
             rule("no value at all", (observed == 0) & head),
-            rule(f"shorter than {need}", (observed > 0) & (pl.col("position").max().over(series) + 1 < need) & head),
+            rule(f"shorter than {need}", (observed > 0) & (span < need) & head),
         ],
         strict=True,
     )

@@ -53,9 +53,19 @@ def check_freq(card: ModelCard, freq: str) -> None:
 def usable_series(rows: pl.DataFrame, card: ModelCard) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rows (unique_id, ds, y) -> those that can be forecast, on their grid, and one line per series that cannot.
 
-    One observed value is enough. Raises DataError when no series is left.
+    One observed value within the network's context is enough. Raises DataError when no series is left.
     """
-    used, quarantine, _ = split_rows(rows, parse_frequency(card.freq), "missing", 1, card.model.context)
+    context = card.model.context
+    used, quarantine, _ = split_rows(rows, parse_frequency(card.freq), "missing", 1, context)
+    seen = pl.col("y").tail(context).count()  # of nothing but missing values the network could make nothing but zeros
+    blind = (
+        used.group_by("unique_id", maintain_order=True)
+        .agg(pl.col("ds").last().alias("at"), rows=pl.len().cast(pl.Int64), observed=pl.col("y").count(), seen=seen)
+        .filter(pl.col("seen") == 0)
+        .with_columns(rule=pl.lit(f"no value in the last {context} steps"))
+    )
+    used = used.join(blind, on="unique_id", how="anti", maintain_order="left")
+    quarantine = pl.concat([quarantine, blind.select(quarantine.columns)])
     if used.is_empty():
         reasons = ", ".join(sorted(set(quarantine["rule"]))) or "no rows"
         raise DataError(f"no series can be forecast ({reasons}); expected unique_id, ds, y regular at freq {card.freq}")

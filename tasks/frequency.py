@@ -23,6 +23,9 @@ MONTHS = {"MS": 1, "ME": 1, "QS": 3, "QE": 3, "YS": 12, "YE": 12}
 ALIASES = {"T": "min", "H": "h", "d": "D", "M": "ME", "Q": "QE", "Y": "YE", "A": "YE", "AS": "YS", "S": "s"}
 SEASON = {"s": 60, "min": 1440, "h": 24, "D": 7, "B": 5, "W": 1, "MS": 12, "ME": 12, "QS": 4, "QE": 4, "YS": 1, "YE": 1}
 NETWORK_SEASON = {"W": 52}  # weeks have no season in the published tables, but the year still has 52 of them
+DAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
+YEAR = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+ANCHORS = {"W": DAYS} | dict.fromkeys(("QS", "QE", "YS", "YE"), YEAR)
 ALLOWED = "s, min, h, D, B, W, MS, ME, QS, QE, YS, YE, also with a count (15min) or an anchor (W-MON)"
 
 
@@ -54,11 +57,11 @@ class Frequency:
 
 def parse_frequency(text: str) -> Frequency:
     """`15min`, `W-MON`, `QS` ... as a Frequency. Raises ConfigError with the names allowed."""
-    match = re.fullmatch(r"(\d*)([A-Za-z]+)(-[A-Z]{3})?", text.strip())
+    match = re.fullmatch(r"([0-9]{0,6})([A-Za-z]+)(?:-([A-Z]{3}))?", text.strip())
     unit = ALIASES.get(match[2], match[2]) if match else ""
     count = int(match[1] or 1) if match else 0
     known = unit in SEASON and count >= 1 and not (unit == "B" and count > 1)
-    if not match or not known or (match[3] and unit not in ("W", "QS", "QE", "YS", "YE")):
+    if not match or not known or (match[3] and match[3] not in ANCHORS.get(unit, ())):
         raise ConfigError(f"freq {text!r} is not known; allowed: {ALLOWED}")
     return Frequency(text.strip(), unit, count)
 
@@ -73,9 +76,9 @@ def grid_position(frequency: Frequency, ds: pl.Expr, first: pl.Expr) -> pl.Expr:
         return pl.when((ds.dt.weekday() <= 5) & (ds.dt.time() == first.dt.time())).then(days)
     step = MONTHS[frequency.unit] * frequency.count
     months = (_month(ds) - _month(first)).cast(pl.Int64)
-    same_day = ds.dt.day() == first.dt.day()
-    both_end = (ds.dt.month_end().dt.date() == ds.dt.date()) & (first.dt.month_end().dt.date() == first.dt.date())
-    aligned = (same_day | both_end) & (ds.dt.time() == first.dt.time()) & (months % step == 0)
+    # from a month's end the grid goes through month ends alone, else grid_time would move what lies beside them
+    same_day = pl.when(_ends_month(first)).then(_ends_month(ds)).otherwise(ds.dt.day() == first.dt.day())
+    aligned = same_day & (ds.dt.time() == first.dt.time()) & (months % step == 0)
     return pl.when(aligned).then(months // step)
 
 
@@ -87,8 +90,7 @@ def grid_time(frequency: Frequency, first: pl.Expr, position: pl.Expr) -> pl.Exp
         return first.dt.add_business_days(position)
     months = pl.format("{}mo", position * (MONTHS[frequency.unit] * frequency.count))
     moved = first.dt.offset_by(months)
-    ends = first.dt.month_end().dt.date() == first.dt.date()
-    return pl.when(ends).then(moved.dt.month_end()).otherwise(moved)
+    return pl.when(_ends_month(first)).then(moved.dt.month_end()).otherwise(moved)
 
 
 def guess_frequency(ds: pl.Series) -> str:
@@ -106,6 +108,10 @@ def guess_frequency(ds: pl.Series) -> str:
 
 def _month(ds: pl.Expr) -> pl.Expr:
     return ds.dt.year().cast(pl.Int32) * 12 + ds.dt.month().cast(pl.Int32)
+
+
+def _ends_month(ds: pl.Expr) -> pl.Expr:
+    return ds.dt.month_end().dt.date() == ds.dt.date()
 
 
 def in_range(ds: pl.Expr) -> pl.Expr:

@@ -19,7 +19,7 @@ from tasks.handles import Dataset
 DIALECTS = (("unique_id", "ds", "y"), ("item_id", "timestamp", "target"))
 NAMES = ("unique_id", "ds", "y")
 FORMATS = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m")
-ZONED = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z")
+ZONED = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z", "%Y-%m-%d %H:%M%#z")
 CHUNK = 1 << 22  # bytes read at a time while the encoding is checked
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
@@ -59,7 +59,7 @@ def read_files(config: SeriesConfig) -> pl.DataFrame:
     frame = pl.concat(frames).sort("unique_id", "ds", "y")
     if frame.is_empty():
         raise DataError(f"{config.path}: no rows; expected a header and at least one row of unique_id, ds, y")
-    return frame.with_columns(pl.col("ds").dt.replace_time_zone(None))
+    return frame.select("unique_id", pl.col("ds").dt.replace_time_zone(None), "y")
 
 
 def expand(pattern: str) -> list[Path]:
@@ -75,30 +75,53 @@ def expand(pattern: str) -> list[Path]:
 
 
 def read_file(path: Path, config: SeriesConfig) -> pl.DataFrame:
-    """One file, columns mapped and typed."""
+    """One file, columns mapped and typed; lines without any of the three are no rows."""
     is_csv = path.suffix.lower() == ".csv"
     raw = scan_csv(path) if is_csv else scan_parquet(path)
-    columns = map_columns(path, raw.collect_schema().names(), config)
-    picked = raw.select(pl.col(old).alias(new) for old, new in zip(columns, NAMES, strict=True))
+    found = raw.collect_schema().names()
+    columns = map_columns(path, found, config)
+    picked = [pl.col(old).alias(new) for old, new in zip(columns, NAMES, strict=True)]
     try:
-        frame = picked.collect()
+        frame = raw.select(*picked, ends=pl.col(found[-1]).is_not_null()).collect()
     except pl.exceptions.PolarsError as error:
+        if is_csv:
+            check_widths(path, len(found))
         raise DataError(f"{path}: cannot be read past the header: {first_line(error)}") from error
+    if is_csv and not frame["ends"].all():  # an empty last field, or a short row, which Polars reads as one
+        check_widths(path, len(found))
     first_row = 2 if is_csv else 1  # a CSV's header is its first line
-    return typed(frame, path, config, first_row)
+    numbered = frame.select(pl.int_range(first_row, pl.len() + first_row).alias("row"), *NAMES)
+    return typed(numbered.filter(~pl.all_horizontal(pl.col(NAMES).is_null())), path, config)
 
 
 def scan_csv(path: Path) -> pl.LazyFrame:
     """Every column as text, so that the millionth row is read as the fifth is. Raises DataError."""
     check_encoding(path)
     with path.open(newline="", encoding="utf-8-sig") as handle:
-        header = next(csv.reader(handle), [])
+        try:
+            header = next(csv.reader(handle), [])
+        except csv.Error as error:
+            raise DataError(f"{path}: the header cannot be read ({error}); is it a CSV?") from error
     if not header:
         raise DataError(f"{path}: no rows; the file is empty")
     double = sorted({name for name in header if header.count(name) > 1})
     if double:
         raise DataError(f"{path}: column {double[0]!r} occurs {header.count(double[0])} times; rename one")
-    return pl.scan_csv(path, infer_schema=False)
+    return pl.scan_csv(path, infer_schema=False, glob=False)
+
+
+def check_widths(path: Path, width: int) -> None:
+    """Raise DataError for the first row with more or fewer fields than the header; blank lines do not count."""
+    with path.open(newline="", encoding="utf-8-sig") as handle:
+        try:
+            for row, fields in enumerate(csv.reader(handle), start=1):
+                if fields and len(fields) != width:
+                    raise DataError(
+                        f"{path}: row {row} has {len(fields)} fields, the header has {width}; "
+                        "mend the row, or quote a value that holds a comma"
+                    )
+        except csv.Error as error:
+            raise DataError(f"{path}: not CSV ({error}); mend its quotes") from error
 
 
 def scan_parquet(path: Path) -> pl.LazyFrame:
@@ -155,17 +178,26 @@ def map_columns(path: Path, found: list[str], config: SeriesConfig) -> tuple[str
     return id_, ds, y
 
 
-def typed(frame: pl.DataFrame, path: Path, config: SeriesConfig, first_row: int) -> pl.DataFrame:
-    """unique_id as text, ds as microseconds, y as float; a value that is neither number nor missing is refused."""
+def typed(frame: pl.DataFrame, path: Path, config: SeriesConfig) -> pl.DataFrame:
+    """unique_id as text, ds as microseconds, y as float; a value that is neither number nor missing is refused.
+
+    `frame` carries each value's `row` in the file beside unique_id, ds and y.
+    """
+    kind = frame.schema["unique_id"]
+    if kind.is_nested() or kind == pl.Binary:
+        raise DataError(
+            f"{path}: column unique_id holds {kind}, expected names; map another with --target.columns.id"
+        )
     frame = frame.with_columns(pl.col("unique_id").cast(pl.String))
-    refuse(frame, pl.col("unique_id").is_null() | (pl.col("unique_id") == ""), "unique_id", "a name", path, first_row)
-    return frame.with_columns(
-        parse_numbers(frame, path, config, first_row).alias("y"),
-        parse_times(frame, path, config, first_row).alias("ds"),
+    refuse(frame, pl.col("unique_id").is_null() | (pl.col("unique_id") == ""), "unique_id", "a name", path)
+    parsed = frame.select(
+        "unique_id", parse_times(frame, path, config).alias("ds"), parse_numbers(frame, path, config).alias("y")
     )
+    unsigned = pl.when(pl.col("y") == 0).then(0.0).otherwise(pl.col("y"))  # -0.0 equals 0.0, but not in its bytes
+    return parsed.with_columns(unsigned.alias("y"))
 
 
-def parse_numbers(frame: pl.DataFrame, path: Path, config: SeriesConfig, first_row: int) -> pl.Series:
+def parse_numbers(frame: pl.DataFrame, path: Path, config: SeriesConfig) -> pl.Series:
     """y as Float64; empty, NaN and the declared null values become null."""
     if frame.schema["y"].is_numeric() or frame.schema["y"] == pl.Null:
         return frame["y"].cast(pl.Float64).fill_nan(None)
@@ -176,27 +208,29 @@ def parse_numbers(frame: pl.DataFrame, path: Path, config: SeriesConfig, first_r
     text = pl.col("y").str.strip_chars()
     text = pl.when(text.is_in(["", *config.null_values])).then(None).otherwise(text)
     number = text.cast(pl.Float64, strict=False)
-    refuse(frame, text.is_not_null() & number.is_null(), "y", "a number such as 1234.5", path, first_row)
+    refuse(frame, text.is_not_null() & number.is_null(), "y", "a number such as 1234.5", path)
     return frame.select(number.fill_nan(None).alias("y"))["y"]
 
 
-def parse_times(frame: pl.DataFrame, path: Path, config: SeriesConfig, first_row: int) -> pl.Series:
+def parse_times(frame: pl.DataFrame, path: Path, config: SeriesConfig) -> pl.Series:
     """ds as microseconds, in UTC where the text or type has a zone; every row by the same format."""
     kind = frame.schema["ds"]
-    if kind.is_temporal() and kind != pl.Time:
+    if kind == pl.Date or kind == pl.Datetime:
         zone = getattr(kind, "time_zone", None)
         ds = frame["ds"].cast(pl.Datetime("us", zone)) if zone is None else frame["ds"].dt.convert_time_zone("UTC")
         ds = ds.dt.cast_time_unit("us")
+        allowed = "a date such as 2024-01-31"
     elif kind == pl.String:
         text = frame["ds"].str.strip_chars()
         ds = parse_text_times(text, config.datetime_format)
+        like = f"the first one, {text[0]!r}" if len(ds) and ds[0] is not None else "2024-01-31"
+        allowed = f"a date like {like} ({config.datetime_format or 'ISO 8601'})"
     else:
         raise DataError(
             f"{path}: column ds holds {kind}, expected dates such as 2024-01-31; map another with --target.columns.ds"
         )
     checked = frame.with_columns(parsed=ds)
-    allowed = f"a date like the first one ({config.datetime_format or 'ISO 8601'})"
-    refuse(checked, pl.col("parsed").is_null(), "ds", allowed, path, first_row)
+    refuse(checked, pl.col("parsed").is_null(), "ds", allowed, path)
     return ds
 
 
@@ -214,9 +248,9 @@ def parse_text_times(text: pl.Series, declared: str | None) -> pl.Series:
     return pl.Series("ds", [None] * len(text), dtype=pl.Datetime("us"))
 
 
-def refuse(frame: pl.DataFrame, bad: pl.Expr, column: str, allowed: str, path: Path, first_row: int) -> None:
+def refuse(frame: pl.DataFrame, bad: pl.Expr, column: str, allowed: str, path: Path) -> None:
     """Raise DataError naming the first row where `bad` holds."""
-    rows = frame.with_row_index("row", offset=first_row).filter(bad)
+    rows = frame.filter(bad)
     if rows.height:
         row = rows.row(0, named=True)
         more = f" (and {rows.height - 1} more rows)" if rows.height > 1 else ""

@@ -77,7 +77,8 @@ def with_owa(table: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
 
 def per_step(forecast: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
     """step, MASE, coverage_80: accuracy by how far ahead, over all series and cutoffs."""
-    scale = scores.select(*KEYS, scale=pl.col("MAE") / pl.col("MASE"))
+    perfect = pl.col("MASE") == 0  # no scale can be told from it, and every error is 0
+    scale = scores.select(*KEYS, scale=pl.when(perfect).then(1.0).otherwise(pl.col("MAE") / pl.col("MASE")))
     error = (pl.col("y") - pl.col(MEDIAN)).abs() / pl.col("scale")
     return (
         forecast.filter(pl.col("y").is_not_null())

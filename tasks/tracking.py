@@ -40,6 +40,7 @@ RETRIES = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
+KIND = "custom_model_development"  # the UI opens such experiments on their training runs
 PARAM_LIMIT = 6000  # characters; MLflow cuts longer ones in silence, so they go to config.json alone
 
 
@@ -238,7 +239,8 @@ def _experiment(client: MlflowClient, name: str) -> str:
     local = client.tracking_uri.startswith("sqlite")  # else the server's own artefact root
     place = (home() / "mlartifacts" / name).as_uri() if local else None
     try:
-        return str(client.create_experiment(name, artifact_location=place))
+        made = client.create_experiment(name, artifact_location=place, tags={"mlflow.experimentKind": KIND})
+        return str(made)
     except MlflowException:  # another process made it in between
         found = client.get_experiment_by_name(name)
         if found is None:
@@ -258,7 +260,8 @@ def _origin() -> dict[str, str]:
     tags = {"carryover.host": socket.gethostname(), "carryover.pid": str(os.getpid())}
     if flow_run.id:
         tags |= {"prefect.flow_run_id": str(flow_run.id), "prefect.flow_run_name": str(flow_run.name)}
-        tags |= {"prefect.flow_run_url": str(flow_run.ui_url)} if flow_run.ui_url else {}
+        url = str(flow_run.ui_url)
+        tags |= {"prefect.flow_run_url": url} if url.startswith("http") else {}
     return tags
 
 

@@ -14,6 +14,8 @@ from tasks.contract import split_rows
 from tasks.frequency import Frequency, guess_frequency, parse_frequency
 from tasks.handles import Account, Dataset, Validated
 
+OF_FREQUENCY = ("off the frequency", "conflicting duplicate", "coarser than the frequency", "mostly gaps")
+
 
 @task
 def validate(dataset: Dataset, config: SeriesConfig, need: int, context: int) -> Validated:
@@ -66,15 +68,14 @@ def stop_if_too_many(
         return
     worst = quarantine.group_by("rule").len().sort("len", descending=True)
     reasons = ", ".join(f"{rule} ({count})" for rule, count in worst.iter_rows())
-    example = quarantine.row(0, named=True)
+    at = pl.col("at").dt.strftime("%Y-%m-%d %H:%M")  # Polars', for years that Python's own dates cannot hold
+    example = quarantine.with_columns(at).row(0, named=True)
     hint = ""
-    if worst["rule"][0] in ("off the frequency", "conflicting duplicate", "coarser than the frequency") or worst[
-        "rule"
-    ][0].startswith("shorter"):
+    if worst["rule"][0] in OF_FREQUENCY or worst["rule"][0].startswith("shorter"):
         longest = raw.group_by("unique_id").len().sort("len", "unique_id", descending=True)["unique_id"][0]
         likely = guess_frequency(raw.filter(pl.col("unique_id") == longest)["ds"])
         hint = f" The rows look like freq {likely}." if likely != frequency.name and likely != "unknown" else ""
-    where = f"series {example['unique_id']!r} at {example['at']:%Y-%m-%d %H:%M}"
+    where = f"series {example['unique_id']!r} at {example['at']}"
     raise DataError(
         f"{dataset.name}: {quarantine.height} of {account.series_in} series set aside (allowed: "
         f"{config.max_quarantined:.0%}, and one must be left): {reasons}; e.g. {where}, "
