@@ -61,7 +61,7 @@ def open_checked(folder: Path) -> Path:
     """`folder`, after every file in its manifest was found and hashed. Raises IntegrityError."""
     manifest = folder / MANIFEST
     try:
-        listed = json.loads(manifest.read_text())["sha256"]
+        listed = dict(json.loads(manifest.read_text())["sha256"])
         found = {name: sha256_file(folder / name) for name in listed}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise IntegrityError(
@@ -132,8 +132,8 @@ def _staging(target: Path) -> Path:
 def _sweep(target: Path) -> None:
     """Remove what earlier writers of this target left behind when they were killed."""
     for path in target.parent.glob(f".{glob.escape(target.name[:60])}.*.*.part"):
-        pid = int(path.name.split(".")[-3])
-        if not psutil.pid_exists(pid):
+        pid = path.name.split(".")[-3]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
@@ -148,6 +148,6 @@ def _fsync(path: Path) -> None:
 def _as_write_error(error: OSError, target: Path) -> Exception:
     if error.errno in (errno.EACCES, errno.EPERM):
         return UnsafeError(f"{target}: no permission to write here ({error.strerror}). Choose a folder that is yours.")
-    free = shutil.disk_usage(target.anchor or ".").free
+    free = shutil.disk_usage(next(p for p in target.absolute().parents if p.exists())).free
     hint = f"{free / 1e6:.0f} MB free" if error.errno == errno.ENOSPC else "nothing was replaced"
     return WriteError(f"{target}: cannot write: {error.strerror or error} ({hint}). Free the place, then run it again.")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from rnn_model.artefact import open_checked, publish
 from rnn_model.config import ModelConfig, Section
@@ -46,7 +46,8 @@ def save_model(network: Network, card: ModelCard, folder: Path, extra: Mapping[s
     """Write weights and card to `folder`, whole or not at all; `extra` goes to training.json beside them."""
 
     def write(staging: Path) -> None:
-        save_file({k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}, staging / WEIGHTS)
+        weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+        (staging / WEIGHTS).write_bytes(save(weights))  # save_file would hide a full disk in an error of its own
         (staging / CARD).write_text(card.model_dump_json(indent=1))
         (staging / "training.json").write_text(json.dumps(dict(extra or {}), indent=1))
 
@@ -86,5 +87,5 @@ def load_card(folder: Path) -> ModelCard:
                 f"{folder}: format {raw.get('format')}; this version reads up to {FORMAT}. Update carryover."
             )
         return ModelCard.model_validate(raw)
-    except (OSError, ValueError, ValidationError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, ValidationError) as error:  # JSON, but no object
         raise IntegrityError(f"{folder / CARD}: not a model card ({str(error).splitlines()[0]})") from error

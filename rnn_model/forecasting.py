@@ -31,28 +31,32 @@ def predict(network: Network, context: Tensor, periods: Tensor, horizon: int) ->
     network sees. Where no observed value is negative, no forecast is. The mode of the network is restored.
     """
     check_horizon(network.horizon, horizon)
+    if not len(context):
+        return context.new_zeros(0, horizon, 2 * MEDIAN + 1, dtype=torch.float64)
     was_training = network.training
     network.eval()
-    with torch.no_grad():
-        parts = [
-            _roll(network, fit_context(part, network.config), period, horizon)
-            for part, period in zip(
-                torch.split(context, PREDICT_BATCH), torch.split(periods, PREDICT_BATCH), strict=True
-            )
-        ]
-    network.train(was_training)
-    return torch.cat(parts) if parts else context.new_zeros(0, horizon, 2 * MEDIAN + 1, dtype=torch.float64)
+    try:
+        with torch.no_grad():
+            parts = [
+                _roll(network, fit_context(part, network.config), period, horizon)
+                for part, period in zip(
+                    torch.split(context, PREDICT_BATCH), torch.split(periods, PREDICT_BATCH), strict=True
+                )
+            ]
+    finally:
+        network.train(was_training)
+    return torch.cat(parts)
 
 
 def fit_context(context: Tensor, config: ModelConfig) -> Tensor:
-    """(B, T) -> (B, T'): at most what the network sees, at least one patch, T' a multiple of the patch."""
-    context = context[:, -config.context :]
-    observed = (~context.isnan()).any(0).nonzero()  # columns with anything in them
-    needed = context.shape[1] - int(observed[0]) if len(observed) else 1
-    size = min(-(-needed // config.patch) * config.patch, config.context)
-    missing = size - context.shape[1]
-    padded = torch.nn.functional.pad(context.double(), (max(missing, 0), 0), value=float("nan"))
-    return padded[:, -size:]
+    """(B, T) -> (B, T'): cut or left-padded to the T' points that the network sees.
+
+    Always all of them, as in training: the recurrent state passes through the padding, so with less of it, say
+    only as much as the longest series of a batch needs, a forecast would depend on its neighbours.
+    """
+    missing = max(config.context - context.shape[1], 0)
+    padded = torch.nn.functional.pad(context.double(), (missing, 0), value=float("nan"))
+    return padded[:, -config.context :]
 
 
 def _roll(network: Network, context: Tensor, periods: Tensor, horizon: int) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 SPREAD_FLOOR = 1e-6  # of the window's largest magnitude: a constant window stays finite and stays constant
-TINY = 1e-30
+TINY = 1e-30  # the smallest magnitude that is told from zero
 
 
 class Scale(NamedTuple):
@@ -44,7 +44,7 @@ def window_scale(context: Tensor, period: Tensor) -> Scale:
     age = torch.arange(context.shape[1] - 1, -1, -1, device=context.device, dtype=torch.float64)
     half_life = (2.0 * period.double()).clamp_min(16.0)[:, None]
     weight = torch.exp2(-age / half_life) * observed
-    total = weight.sum(1, keepdim=True).clamp_min(TINY)
+    total = weight.sum(1, keepdim=True).clamp_min(1e-300)  # a point 4096 steps old weighs 2^-256
     level = (weight * unit).sum(1, keepdim=True) / total
     variance = (weight * (unit - level).square()).sum(1, keepdim=True) / total
     spread = variance.sqrt().clamp_min(SPREAD_FLOOR)

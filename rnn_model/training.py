@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from rnn_model.config import FitConfig
-from rnn_model.errors import TrainingError
+from rnn_model.errors import DataError, TrainingError
 from rnn_model.losses import pinball, squared
 from rnn_model.network import Network, PlainForecaster
 from rnn_model.windows import Batch
@@ -73,8 +73,11 @@ def fit(network: Network, material: Material, config: FitConfig, watch: Watch = 
     """Train the parameters of `network` that require a gradient, in place; end on the best validated weights.
 
     The validation windows are scored before the first step and every `validate_every`. The mode of `network` is
-    as it was afterwards. Raises TrainingError before a step with a loss or gradient that is not finite.
+    as it was afterwards. Raises TrainingError before a step with a loss or gradient that is not finite, and
+    DataError without validation windows, as no weights could be called the best.
     """
+    if not any(len(batch.context) for batch in material.validation):
+        raise DataError("no validation windows, so no weights can be chosen; bring longer series, or more of them")
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
     average = [p.detach().clone() for p in parameters]
@@ -153,12 +156,14 @@ def validate(network: Network, batches: Sequence[Batch]) -> float:
     was_training = network.training
     network.eval()
     total, count = 0.0, 0
-    with torch.no_grad():
-        for batch in batches:
-            size = len(batch.context)
-            total += float(batch_loss(network, batch)) * size
-            count += size
-    network.train(was_training)
+    try:
+        with torch.no_grad():
+            for batch in batches:
+                size = len(batch.context)
+                total += float(batch_loss(network, batch)) * size
+                count += size
+    finally:
+        network.train(was_training)
     if count and not math.isfinite(total):
         raise TrainingError("the validation loss is not finite; look for extreme values in the validation windows")
     return total / count if count else math.inf

@@ -18,7 +18,7 @@ from tasks.forecaster import forecast_windows
 from tasks.handles import Dataset, Evaluation, Model, Run, WindowSet
 from tasks.metrics import DECILES, DEFINITIONS, METRICS, overall, per_series, with_owa
 from tasks.progress import bar
-from tasks.tracking import child, log_metrics, log_table, set_tags
+from tasks.tracking import child, compare_page, describe, log_metrics, log_params, log_table, set_tags
 from tasks.window import open_windows
 
 
@@ -55,6 +55,7 @@ def backtest_models(
     runs: dict[str, Run] = {}
     for name in map(str, config.baselines):
         with child(parent, name, "baseline") as run:
+            log_params(run, {"candidate": name, "baseline_history": config.baseline_history})
             frames[name] = backtest_baseline(name, bench, config.baseline_history)
             runs[name] = run
     for model in models:
@@ -70,6 +71,11 @@ def backtest_models(
     set_tags(parent, {"carryover.evaluation": fingerprint})
     folder = publish_backtest(frames, scores, fingerprint, models)
     show(table)
+    note = [
+        markdown(table),
+        f"[Compare these runs side by side]({compare_page(parent, [r.run_id for r in runs.values()])})",
+    ]
+    describe(parent, "\n\n".join(note))
     any_scores = next(iter(scores.values()))
     return Evaluation(
         folder=folder,
@@ -139,6 +145,14 @@ def publish_backtest(
         pl.concat(scored).write_parquet(staging / "scores.parquet")
 
     return publish(home() / "backtests" / key[:16], write)
+
+
+def markdown(table: dict[str, dict[str, float]]) -> str:
+    """The table as Markdown, the best first."""
+    lines = ["| model | " + " | ".join(METRICS) + " |", "|---" * (1 + len(METRICS)) + "|"]
+    for name, row in sorted(table.items(), key=lambda item: item[1]["MASE"]):
+        lines.append(f"| {name} | " + " | ".join(f"{row[m]:.4g}" if m in row else "" for m in METRICS) + " |")
+    return "\n".join(lines)
 
 
 def show(table: dict[str, dict[str, float]]) -> None:

@@ -35,7 +35,7 @@ def finetune_model(handle: WindowSet, base: Model, config: FinetuneConfig, seed:
     contenders: list[Contender] = []
     for strategy in strategies:
         with child(parent, strategy, "candidate", {"carryover.strategy": strategy}) as run:
-            log_params(run, {"finetune": config.model_dump(mode="json"), "strategy": strategy, "seed": seed})
+            log_params(run, {"candidate": strategy, "finetune": config.model_dump(mode="json"), "seed": seed})
             if strategy == "average":
                 tuned = min((made[s] for s in TUNED if s in made), key=lambda c: c.validation_loss)
                 candidate = averaged_candidate(made["zero-shot"], tuned, validation)

@@ -185,9 +185,7 @@ def typed(frame: pl.DataFrame, path: Path, config: SeriesConfig) -> pl.DataFrame
     """
     kind = frame.schema["unique_id"]
     if kind.is_nested() or kind == pl.Binary:
-        raise DataError(
-            f"{path}: column unique_id holds {kind}, expected names; map another with --target.columns.id"
-        )
+        raise DataError(f"{path}: column unique_id holds {kind}, expected names; map another with --target.columns.id")
     frame = frame.with_columns(pl.col("unique_id").cast(pl.String))
     refuse(frame, pl.col("unique_id").is_null() | (pl.col("unique_id") == ""), "unique_id", "a name", path)
     parsed = frame.select(

@@ -5,12 +5,12 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import mlflow
 import polars as pl
@@ -136,6 +136,19 @@ def log_dataset(run: Run, dataset: Dataset, context: str) -> None:
     with _active(run):
         mlflow.log_input(source, context=context)
     set_tags(run, {f"data.{context}": dataset.fingerprint})
+
+
+def describe(run: Run, text: str) -> None:
+    """Markdown shown on the run's own page."""
+    set_tags(run, {"mlflow.note.content": text})
+
+
+def compare_page(run: Run, run_ids: Sequence[str]) -> str:
+    """Address of the page that lays runs side by side."""
+    runs = quote(json.dumps(list(run_ids), separators=(",", ":")))
+    return (
+        f"{page(run).partition('#')[0]}#/compare-runs?runs={runs}&experiments={quote(json.dumps([run.experiment_id]))}"
+    )
 
 
 def log_figure(run: Run, figure: Figure, name: str) -> None:

@@ -1,0 +1,126 @@
+"""Forecasts: horizons, batches, and the state of the network afterwards."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from rnn_model import forecasting
+from rnn_model.errors import ConfigError
+from rnn_model.forecasting import check_horizon, fit_context, predict
+from rnn_model.network import MEDIAN, Network
+
+NAN = float("nan")
+Build = Callable[..., Network]
+
+
+def history(windows: int = 3, length: int = 32) -> Tensor:
+    return torch.randn(windows, length, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def seasons(windows: int, short: int = 4, long: int = 8) -> Tensor:
+    return torch.tensor([[short, long]] * windows)
+
+
+@pytest.mark.parametrize("spine", ["residual", "plain"])
+@pytest.mark.parametrize("horizon", [9, 12])
+def test_a_longer_horizon_rolls_on_to_one_and_a_half_times_the_trained_one(
+    lively: Build, spine: str, horizon: int
+) -> None:
+    deciles = predict(lively(8, spine=spine), history(), seasons(3), horizon)
+    assert deciles.shape == (3, horizon, 9)
+    assert deciles.isfinite().all()
+
+
+@pytest.mark.parametrize("horizon", [13, 0, -1])
+def test_beyond_the_limit_there_is_an_error_that_names_both_numbers(lively: Build, horizon: int) -> None:
+    with pytest.raises(ConfigError, match=rf"horizon {horizon}: .* 1 to 12 steps \(it was trained on 8\)") as raised:
+        predict(lively(8), history(), seasons(3), horizon)
+    assert raised.value.exit_code == 2
+
+
+def test_no_horizon_passes_512() -> None:
+    check_horizon(400, 512)
+    with pytest.raises(ConfigError, match="1 to 512"):
+        check_horizon(400, 513)
+
+
+def test_a_rolled_forecast_begins_with_the_trained_horizon(lively: Build) -> None:
+    network = lively(8)
+    rolled, direct = (predict(network, history(), seasons(3), h) for h in (12, 8))
+    assert torch.equal(rolled[:, :8], direct)
+
+
+def test_a_rolled_median_is_the_forecast_after_the_medians_before_it(lively: Build) -> None:
+    network = lively(8)
+    rolled = predict(network, history(), seasons(3), 12)
+    longer = torch.cat([history(), rolled[:, :8, MEDIAN]], 1)
+    after = predict(network, longer, seasons(3), 4)
+    torch.testing.assert_close(rolled[:, 8:, MEDIAN], after[..., MEDIAN])
+
+
+def test_intervals_do_not_shrink_where_the_roll_begins(lively: Build) -> None:
+    deciles = predict(lively(8), history(), seasons(3), 12)
+    reach = (deciles - deciles[..., [MEDIAN]]).abs()
+    assert (reach[:, 8:] >= reach[:, 7:8] - 1e-9).all()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_mode_of_the_network_is_restored(lively: Build, training: bool) -> None:
+    network = lively().train(training)
+    predict(network, history(), seasons(3), 8)
+    assert network.training is training
+
+
+def test_the_mode_is_restored_after_a_failure(lively: Build) -> None:
+    network = lively().train()
+    with pytest.raises(RuntimeError):
+        predict(network, history(), torch.ones(3, 7, dtype=torch.long), 8)  # two seasons are expected, not seven
+    assert network.training
+
+
+def test_forecasts_carry_no_gradient(lively: Build) -> None:
+    assert not predict(lively(), history(), seasons(3), 8).requires_grad
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 100])
+def test_the_size_of_a_pass_does_not_change_results(
+    lively: Build, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    network, whole = lively(), predict(lively(), history(10), seasons(10), 12)
+    monkeypatch.setattr(forecasting, "PREDICT_BATCH", size)
+    torch.testing.assert_close(predict(network, history(10), seasons(10), 12), whole, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("spine", ["residual", "plain"])
+def test_a_short_series_has_the_same_forecast_beside_a_long_one(lively: Build, spine: str) -> None:
+    both = history(2)
+    both[0, :22] = NAN
+    network = lively(spine=spine)
+    together, alone = predict(network, both, seasons(2), 8)[:1], predict(network, both[:1, 22:], seasons(1), 8)
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+
+
+def test_points_older_than_the_context_do_not_matter(lively: Build) -> None:
+    long = history(1, 60)
+    network = lively()
+    assert torch.equal(predict(network, long, seasons(1), 8), predict(network, long[:, -32:], seasons(1), 8))
+
+
+def test_no_windows_give_no_forecasts(lively: Build) -> None:
+    assert predict(lively(), history(0), seasons(0).view(0, 2), 8).shape == (0, 8, 9)
+
+
+def test_an_empty_history_has_a_finite_forecast(lively: Build) -> None:
+    assert predict(lively(), torch.zeros(1, 0), seasons(1), 8).isfinite().all()
+
+
+@pytest.mark.parametrize(("length", "first"), [(40, 8.0), (32, 0.0), (5, NAN)])
+def test_a_context_is_cut_or_padded_on_the_left_to_what_the_network_sees(
+    fresh: Build, length: int, first: float
+) -> None:
+    fitted = fit_context(torch.arange(float(length))[None], fresh().config)
+    assert fitted.shape == (1, 32)
+    assert fitted[0, -1] == length - 1
+    assert fitted[0, 0].item() == pytest.approx(first, nan_ok=True)

@@ -1,0 +1,361 @@
+"""The network's features, its promises about deciles, and what it does with extreme windows."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from rnn_model.config import ModelConfig
+from rnn_model.forecasting import predict
+from rnn_model.network import (
+    CANDIDATES,
+    CYCLES,
+    MEDIAN,
+    Network,
+    build_network,
+    last_observed,
+    monotone,
+    point_features,
+    seasonal_candidates,
+    window_features,
+)
+from rnn_model.scaling import window_scale
+
+NAN = float("nan")
+Build = Callable[..., Network]
+PROPERTY = settings(max_examples=20, deadline=None, derandomize=True, database=None)
+NETWORKS = [
+    *[("residual", cell, "tanh") for cell in ("elman", "gru", "lstm")],
+    *[("plain", cell, "tanh") for cell in ("elman", "gru", "lstm")],
+    *[(spine, "elman", s) for spine in ("residual", "plain") for s in ("relu", "sigmoid", "identity")],
+]
+
+
+def seasons(*rows: tuple[int, int]) -> Tensor:
+    return torch.tensor(rows)
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+# ---- features
+
+
+def test_point_features_are_now_and_one_season_earlier_with_their_masks() -> None:
+    z = torch.tensor([[1.0, 2.0, NAN, 4.0, 5.0]])
+    expected = [  # value now, 2 earlier, 4 earlier; the mask of each
+        [1, 0, 0, 1, 0, 0],
+        [2, 0, 0, 1, 0, 0],
+        [0, 1, 0, 0, 1, 0],
+        [4, 2, 0, 1, 1, 0],
+        [5, 0, 1, 1, 0, 1],
+    ]
+    assert point_features(z, seasons((2, 4)))[0].tolist() == expected
+
+
+def test_candidates_of_season_4_are_the_last_cycles_laid_under_the_horizon() -> None:
+    z = torch.tensor([[10.0, 11, 12, 13, 20, 21, 22, 23, 30, 31, 32, 33]])
+    values, known = seasonal_candidates(z, seasons((4, 4)), 6)
+    assert known.all()
+    assert values[0].tolist() == [  # 1, 2, 3 short cycles back, 1, 2 long ones back, the last value
+        [30, 20, 10, 30, 20, 33],
+        [31, 21, 11, 31, 21, 33],
+        [32, 22, 12, 32, 22, 33],
+        [33, 23, 13, 33, 23, 33],
+        [30, 20, 10, 30, 20, 33],
+        [31, 21, 11, 31, 21, 33],
+    ]
+
+
+def test_a_missing_point_is_an_unknown_candidate_in_its_own_place_only() -> None:
+    z = torch.tensor([[10.0, 11, 12, 13, 20, NAN, 22, 23]])
+    values, known = seasonal_candidates(z, seasons((4, 4)), 3)
+    assert known[0].tolist() == [
+        [True, True, False, True, True, True],
+        [False, True, False, False, True, True],
+        [True, True, False, True, True, True],
+    ]
+    assert values[0, 1].tolist() == [0, 11, 0, 0, 11, 23]
+
+
+def test_a_season_longer_than_the_history_leaves_the_last_value_alone() -> None:
+    values, known = seasonal_candidates(torch.tensor([[5.0, 6, 7]]), seasons((12, 12)), 2)
+    assert known[0].tolist() == [[False] * 5 + [True]] * 2
+    assert values[0].tolist() == [[0, 0, 0, 0, 0, 7]] * 2
+
+
+def test_a_season_of_1_lays_the_last_points_flat() -> None:
+    values, _ = seasonal_candidates(torch.tensor([[5.0, 6, 7]]), seasons((1, 1)), 3)
+    assert values[0].tolist() == [[7, 6, 5, 7, 6, 7]] * 3
+
+
+def test_a_long_season_has_candidates_of_its_own() -> None:
+    z = torch.arange(12.0)[None]
+    values, known = seasonal_candidates(z, seasons((2, 6)), 3)
+    assert values[0, 2].tolist() == [10, 8, 6, 8, 2, 11]  # step 2 is the first of the second short cycle
+    assert known.all()
+
+
+@PROPERTY
+@given(
+    length=st.integers(1, 30),
+    short=st.integers(1, 12),
+    cycles=st.integers(1, 4),
+    steps=st.integers(1, 20),
+    seed=st.integers(0, 99),
+)
+def test_candidates_equal_a_walk_back_cycle_by_cycle(
+    length: int, short: int, cycles: int, steps: int, seed: int
+) -> None:
+    z = noise(1, length, seed=seed).masked_fill(noise(1, length, seed=seed + 1) > 1, NAN)
+    values, known = seasonal_candidates(z, seasons((short, short * cycles)), steps)
+    for t in range(steps):
+        for c, (season, back) in enumerate(CYCLES):
+            m = (short, short * cycles)[season]
+            place = length + t
+            while place >= length:  # the latest point of the same phase that is in the past
+                place -= m
+            place -= m * (back - 1)
+            there = place >= 0 and not math.isnan(z[0, place])
+            assert known[0, t, c] == there
+            assert values[0, t, c] == (z[0, place] if there else 0)
+
+
+def test_last_observed_skips_missing_points_and_is_0_where_there_is_none() -> None:
+    z = torch.tensor([[1.0, 2, NAN, NAN], [NAN] * 4, [1, 2, 3, 4]])
+    assert last_observed(z).tolist() == [2, 0, 4]
+
+
+def test_window_features_worked_out_by_hand() -> None:
+    context = torch.tensor([[0.0, NAN, 0.0, 6.0]])
+    scale = window_scale(context, torch.tensor([3]))
+    zero = math.asinh(-scale.level.item() / scale.spread.item())
+    last = math.asinh((6 - scale.level.item()) / scale.spread.item())
+    expected = [zero / 4, 2 / 3, math.log(3) / 5, math.log(3) / 5, math.log(12) / 5, last]
+    features = window_features(scale.apply(context), scale, seasons((3, 12)))
+    assert features[0].tolist() == pytest.approx(expected, rel=1e-5)
+
+
+# ---- deciles
+
+
+def test_monotone_keeps_the_median_and_adds_softplus_widths() -> None:
+    steps = torch.zeros(9)
+    steps[MEDIAN] = 5.0
+    width = math.log1p(math.exp(-2.0))
+    assert monotone(steps).tolist() == pytest.approx([5 + width * k for k in range(-4, 5)], rel=1e-6)
+
+
+@PROPERTY
+@given(
+    network=st.sampled_from(NETWORKS),
+    seed=st.integers(0, 10_000),
+    horizon=st.integers(1, 12),
+    strength=st.sampled_from([0.01, 0.3, 1.0]),
+    size=st.sampled_from([1e-6, 1.0, 1e6]),
+)
+def test_deciles_never_cross(
+    lively: Build, network: tuple[str, str, str], seed: int, horizon: int, strength: float, size: float
+) -> None:
+    spine, cell, activation = network
+    model = lively(8, seed, strength, spine=spine, cell=cell, activation=activation)
+    deciles = predict(model, size * noise(3, 32, seed=seed), seasons((1, 1), (4, 4), (7, 28)), horizon)
+    assert deciles.isfinite().all()
+    assert (deciles.diff(dim=-1) >= 0).all()
+
+
+@PROPERTY
+@given(seed=st.integers(0, 10_000), season=st.integers(1, 40))
+def test_an_untrained_median_lies_within_its_seasonal_candidates(fresh: Build, seed: int, season: int) -> None:
+    history = noise(1, 32, seed=seed)
+    values, known = seasonal_candidates(history, seasons((season, season)), 8)
+    low = values.masked_fill(~known, math.inf).amin(-1)[0]
+    high = values.masked_fill(~known, -math.inf).amax(-1)[0]
+    median = predict(fresh(seed=seed), history, seasons((season, season)), 8)[0, :, MEDIAN]
+    assert (median >= low - 1e-5).all()
+    assert (median <= high + 1e-5).all()
+
+
+def test_an_untrained_network_repeats_an_exact_season(fresh: Build) -> None:
+    history = torch.tensor([3.0, 8, 5, 5]).repeat(8)
+    history[-1] = NAN  # else the last value, 5, would be a candidate everywhere
+    history[-2] = NAN
+    history[-4] = NAN  # now the last value is 8, and the step where all others agree with it is exact
+    median = predict(fresh(), history[None], seasons((4, 4)), 8)[0, :, MEDIAN]
+    assert median[[1, 5]].tolist() == pytest.approx([8, 8], abs=1e-4)
+
+
+# ---- invariances
+
+
+@pytest.mark.parametrize("spine", ["residual", "plain"])
+@pytest.mark.parametrize("padding", [1, 3, 4, 9, 50])
+def test_left_padding_does_not_change_a_forecast(lively: Build, spine: str, padding: int) -> None:
+    history = noise(1, 13)
+    padded = torch.cat([torch.full((1, padding), NAN, dtype=torch.float64), history], 1)
+    network = lively(spine=spine)
+    bare, cushioned = (predict(network, x, seasons((4, 4)), 8) for x in (history, padded))
+    torch.testing.assert_close(cushioned, bare, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("spine", ["residual", "plain"])
+@pytest.mark.parametrize("size", [1e-9, 0.25, 1e12])
+def test_forecasts_scale_with_the_data(lively: Build, spine: str, size: float) -> None:
+    history, network = noise(4, 32), lively(spine=spine)
+    periods = seasons((1, 1), (4, 4), (7, 28), (12, 12))
+    torch.testing.assert_close(
+        predict(network, size * history, periods, 8) / size, predict(network, history, periods, 8), rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize(("a", "b"), [(1.0, 0.3), (5.0, -2.0), (100.0, 7.0)])
+def test_a_forecast_without_weights_on_zeros_place_moves_with_the_data(
+    lively: Build, fresh: Build, a: float, b: float
+) -> None:
+    """The plain spine, and the untrained residual one; a trained residual one is told where zero lies."""
+    history = noise(2, 32)
+    periods = seasons((4, 4), (7, 28))
+    assert (a * history + b < 0).any(1).all()  # so that nothing is clamped
+    for network in (lively(spine="plain"), fresh()):
+        moved, straight = (predict(network, x, periods, 8) for x in (a * history + b, history))
+        torch.testing.assert_close((moved - b) / a, straight, rtol=1e-4, atol=1e-4)
+
+
+def test_far_from_zero_every_forecast_moves_with_the_data(lively: Build) -> None:
+    history, network = noise(2, 32) - 1e4, lively()
+    periods = seasons((4, 4), (7, 28))
+    moved, straight = (predict(network, x, periods, 8) for x in (3 * history - 5e4, history))
+    torch.testing.assert_close((moved + 5e4) / 3, straight, rtol=0, atol=1e-3)
+
+
+def test_near_zero_the_residual_network_knows_where_zero_lies(lively: Build) -> None:
+    history, network = noise(1, 32), lively()
+    moved, straight = (predict(network, x, seasons((4, 4)), 8) for x in (history + 1, history))
+    assert (moved - 1 - straight).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("spine", ["residual", "plain"])
+def test_a_mirrored_past_has_the_mirrored_forecast(lively: Build, spine: str) -> None:
+    history, network = noise(3, 32), lively(spine=spine)
+    periods = seasons((1, 1), (4, 4), (7, 28))
+    straight, mirrored = (predict(network, x, periods, 8) for x in (history, -history))
+    torch.testing.assert_close(mirrored, -straight.flip(-1), rtol=1e-5, atol=1e-5)
+
+
+@PROPERTY
+@given(seed=st.integers(0, 10_000), spine=st.sampled_from(["residual", "plain"]), horizon=st.integers(1, 12))
+def test_forecasts_of_a_non_negative_past_are_non_negative(
+    lively: Build, seed: int, spine: str, horizon: int
+) -> None:
+    history = noise(2, 32, seed=seed).clamp_min(0)
+    deciles = predict(lively(8, seed, 0.5, spine=spine), history, seasons((1, 1), (4, 4)), horizon)
+    assert (deciles >= 0).all()
+    assert (deciles.diff(dim=-1) >= 0).all()
+
+
+def test_one_negative_point_lifts_the_floor_at_zero(fresh: Build) -> None:
+    history = noise(1, 32).abs() * 0.01
+    history[0, 5] = -1.0
+    assert (predict(fresh(), history, seasons((4, 4)), 8) < 0).any()
+
+
+# ---- extreme windows
+
+EXTREMES = {
+    "nothing observed": torch.full((1, 32), NAN, dtype=torch.float64),
+    "one observed": torch.full((1, 32), NAN, dtype=torch.float64).index_fill(1, torch.tensor([31]), 4.0),
+    "one observed long ago": torch.full((1, 32), NAN, dtype=torch.float64).index_fill(1, torch.tensor([0]), 4.0),
+    "zeros": torch.zeros(1, 32, dtype=torch.float64),
+    "constant": torch.full((1, 32), 7.5, dtype=torch.float64),
+    "around 1e30": 1e30 * noise(1, 32),
+    "around 1e-30": 1e-30 * noise(1, 32),
+    "one spike of 1e30": noise(1, 32).index_fill(1, torch.tensor([9]), 1e30),
+}
+
+
+@pytest.mark.parametrize("spine", ["residual", "plain"])
+@pytest.mark.parametrize("window", list(EXTREMES))
+def test_an_extreme_window_has_a_finite_forecast(lively: Build, spine: str, window: str) -> None:
+    assert predict(lively(spine=spine), EXTREMES[window], seasons((4, 28)), 12).isfinite().all()
+
+
+@pytest.mark.parametrize("level", [7.5, -1e6, 1e-6])
+@pytest.mark.parametrize("spine", ["residual", "plain"])
+def test_a_constant_past_has_a_constant_forecast(lively: Build, spine: str, level: float) -> None:
+    history = torch.full((1, 32), level, dtype=torch.float64)
+    deciles = predict(lively(spine=spine), history, seasons((4, 4)), 12)
+    torch.testing.assert_close(deciles, torch.full_like(deciles, level), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("spine", ["residual", "plain"])
+def test_a_past_of_zeros_has_a_forecast_of_zeros(lively: Build, spine: str) -> None:
+    assert predict(lively(spine=spine), torch.zeros(1, 32), seasons((4, 4)), 8).abs().max() < 1e-20
+
+
+@pytest.mark.parametrize(("spine", "cell", "activation"), NETWORKS)
+def test_every_network_is_finite_forward_and_backward(lively: Build, spine: str, cell: str, activation: str) -> None:
+    network = lively(spine=spine, cell=cell, activation=activation, num_layers=2)
+    context = torch.cat(list(EXTREMES.values()))
+    deciles, _ = network(context, seasons(*[(4, 28)] * len(context)), 8)
+    assert deciles.shape == (len(context), 8, 9)
+    deciles.square().mean().backward()
+    assert deciles.isfinite().all()
+    assert [n for n, p in network.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+
+
+@pytest.mark.parametrize("horizon", [1, 3, 4, 5, 8])
+def test_a_shorter_horizon_is_the_beginning_of_a_longer_one(lively: Build, horizon: int) -> None:
+    history, network = noise(1, 32), lively()
+    whole = predict(network, history, seasons((4, 4)), 8)
+    torch.testing.assert_close(predict(network, history, seasons((4, 4)), horizon), whole[:, :horizon])
+
+
+# ---- building
+
+
+def test_the_articles_network_has_this_many_weights() -> None:
+    """Two Elman layers of 50 over (value, mask), a dense over one step: counted as Keras counts SimpleRNN."""
+    config = ModelConfig(cell="elman", spine="plain", num_layers=2, width=50, patch=1, context=8)
+    network = build_network(config, horizon=1, seed=0)
+    first, second, dense = 2 * 50 + 50 * 50 + 50, 50 * 50 + 50 * 50 + 50, 50 + 1
+    assert sum(p.numel() for p in network.parameters()) == first + second + dense == 7751
+
+
+def test_the_articles_network_maps_a_window_to_one_step_per_horizon_step() -> None:
+    config = ModelConfig(cell="elman", spine="plain", num_layers=2, width=50, patch=1, context=8)
+    network = build_network(config, horizon=3, seed=0)
+    assert [tuple(cell.w_hx.shape) for cell in network.cells] == [(50, 2), (50, 50)]
+    assert network.readout.dense.weight.shape == (3, 50)
+    assert network(noise(4, 8), seasons(*[(1, 1)] * 4), 3)[0].shape == (4, 3, 9)
+
+
+def test_the_plain_networks_deciles_are_normal_around_the_mean(lively: Build) -> None:
+    network = lively(spine="plain")
+    network.residual_spread[:] = 2.0
+    deciles = network(noise(1, 32), seasons((1, 1)), 8)[0][0].detach().numpy()
+    widths = np.tile([-1.2815516, 0.0, 1.2815516], (8, 1)) * 2  # the normal 0.1, 0.5 and 0.9 quantiles
+    np.testing.assert_allclose(deciles[:, [0, 4, 8]] - deciles[:, [4]], widths, atol=1e-5)
+
+
+def test_weights_are_a_function_of_the_seed(fresh: Build) -> None:
+    first, again, other = (dict(fresh(seed=s).named_parameters()) for s in (3, 3, 4))
+    assert all(torch.equal(first[n], again[n]) for n in first)
+    assert not torch.equal(first["embed_patch.weight"], other["embed_patch.weight"])
+
+
+def test_building_leaves_the_global_random_state_alone(fresh: Build) -> None:
+    before = torch.random.get_rng_state()
+    fresh(seed=3)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_an_untrained_readout_is_zero_and_covers_all_candidates(fresh: Build) -> None:
+    network = fresh()
+    assert network.readout.weight.shape == (4 * 9 + CANDIDATES, 8)
+    assert network.readout.weight.abs().sum() == 0

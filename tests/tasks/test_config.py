@@ -1,0 +1,176 @@
+"""Bounds and refusals of the sections, each naming its field."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from rnn_model.config import ModelConfig, Section
+from rnn_model.errors import ConfigError
+from tasks.config import (
+    SAMPLE,
+    BacktestConfig,
+    FinetuneConfig,
+    HorizonConfig,
+    PretrainConfig,
+    SeriesConfig,
+    SourceConfig,
+    TargetConfig,
+    TrackingConfig,
+    WindowConfig,
+    check_sections,
+    home,
+)
+
+
+def refused(section: type[Section], **values: object) -> tuple[tuple[int | str, ...], str]:
+    """Where and why pydantic refuses the first of the values."""
+    with pytest.raises(ValidationError) as raised:
+        section.model_validate(values)
+    first = raised.value.errors()[0]
+    return first["loc"], first["msg"]
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "field"),
+    [
+        (SeriesConfig, {"max_quarantined": 1.01}, "max_quarantined"),
+        (SeriesConfig, {"max_quarantined": -0.01}, "max_quarantined"),
+        (SeriesConfig, {"season": 0}, "season"),
+        (SeriesConfig, {"season": 10_001}, "season"),
+        (HorizonConfig, {"horizon": 0}, "horizon"),
+        (HorizonConfig, {"horizon": 513}, "horizon"),
+        (WindowConfig, {"min_history": 0}, "min_history"),
+        (WindowConfig, {"validation": 0}, "validation"),
+        (PretrainConfig, {"learning_rate": 0}, "learning_rate"),
+        (PretrainConfig, {"steps": 0}, "steps"),
+        (FinetuneConfig, {"batch_size": 0}, "batch_size"),
+        (FinetuneConfig, {"patience": 0}, "patience"),
+        (BacktestConfig, {"cutoffs": 0}, "cutoffs"),
+        (BacktestConfig, {"step": 0}, "step"),
+        (BacktestConfig, {"baseline_history": 9}, "baseline_history"),
+    ],
+)
+def test_a_value_out_of_bounds_is_refused_by_name(section: type[Section], values: dict[str, float], field: str) -> None:
+    assert refused(section, **values)[0] == (field,)
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "loc"),
+    [
+        (WindowConfig, {"horizon": "eight"}, ("horizon",)),
+        (WindowConfig, {"horizon": 2.5}, ("horizon",)),
+        (SeriesConfig, {"gaps": "zero"}, ("gaps",)),
+        (SeriesConfig, {"columns": {"id": 3}}, ("columns", "id")),
+        (FinetuneConfig, {"strategies": ["full", "magic"]}, ("strategies", 1)),
+        (BacktestConfig, {"baselines": ["ARIMA"]}, ("baselines", 0)),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused_by_name(
+    section: type[Section], values: dict[str, object], loc: tuple[str | int, ...]
+) -> None:
+    assert refused(section, **values)[0] == loc
+
+
+@pytest.mark.parametrize(
+    "section", [SourceConfig, TargetConfig, WindowConfig, PretrainConfig, FinetuneConfig, BacktestConfig, TrackingConfig]
+)
+def test_an_unknown_key_is_refused_by_name(section: type[Section]) -> None:
+    assert refused(section, horizn=3) == (("horizn",), "Extra inputs are not permitted")
+
+
+def test_an_unknown_key_inside_columns_is_refused_by_name() -> None:
+    assert refused(TargetConfig, columns={"time": "t"})[0] == ("columns", "time")
+
+
+def test_an_unknown_frequency_is_refused_at_its_field_with_the_allowed_ones() -> None:
+    loc, message = refused(TargetConfig, path="a.csv", freq="monthly")
+    assert loc == ("freq",)
+    assert "allowed: s, min, h, D" in message
+
+
+def test_a_path_without_a_frequency_is_refused() -> None:
+    assert "path a.csv was given without freq" in refused(TargetConfig, path="a.csv")[1]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://me:secret@host:5000",
+        "https://token@host/path",
+        "postgresql://me:secret@db/mlflow",
+        "me:secret@host:5000",
+    ],
+)
+def test_credentials_in_the_tracking_address_are_refused(uri: str) -> None:
+    loc, message = refused(TrackingConfig, uri=uri)
+    assert loc == ("uri",)
+    assert "MLFLOW_TRACKING_URI" in message
+    assert "secret" not in message
+
+
+@pytest.mark.parametrize("uri", ["http://host:5000", "sqlite:////data/a@b/mlflow.db", "https://host/team@work"])
+def test_a_tracking_address_without_credentials_is_taken(uri: str) -> None:
+    assert TrackingConfig(uri=uri).uri == uri
+
+
+@pytest.mark.parametrize("strategies", [("average",), ("zero-shot", "scratch", "average")])
+def test_average_without_a_tuned_strategy_is_refused(strategies: tuple[str, ...]) -> None:
+    assert "average needs a tuned strategy" in refused(FinetuneConfig, strategies=strategies)[1]
+
+
+@pytest.mark.parametrize("tuned", ["full", "biases", "head"])
+def test_average_beside_a_tuned_strategy_is_taken(tuned: str) -> None:
+    assert FinetuneConfig.model_validate({"strategies": ("average", tuned)}).strategies == ("average", tuned)
+
+
+@pytest.mark.parametrize(
+    ("section", "field"),
+    [
+        (TargetConfig(), "freq"),
+        (WindowConfig(), "horizon"),
+        (PretrainConfig(), "steps"),
+        (FinetuneConfig(), "steps"),
+        (BacktestConfig(), "cutoffs"),
+        (TrackingConfig(), "uri"),
+    ],
+)
+def test_a_section_cannot_be_changed(section: Section, field: str) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(section, field, 1)
+
+
+def test_pretraining_takes_its_start_as_from() -> None:
+    assert PretrainConfig.model_validate({"from": "models:/a@champion"}).from_ == "models:/a@champion"
+
+
+def test_without_a_path_the_target_is_the_quarterly_sample() -> None:
+    resolved = TargetConfig().resolved()
+    assert (resolved.path, resolved.freq) == (str(SAMPLE), "QS")
+    assert SAMPLE.is_file()
+
+
+def test_a_target_of_your_own_is_resolved_to_itself() -> None:
+    target = TargetConfig(path="sales/*.csv", freq="D")
+    assert target.resolved() is target
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("/data/my sales.csv", "my-sales"), ("a/b.c.parquet", "b-c"), ("sales/*.csv", "target")],
+)
+def test_the_name_of_a_target_is_fit_for_a_folder(path: str, name: str) -> None:
+    assert TargetConfig(path=path, freq="D").name == name
+
+
+def test_more_history_than_context_is_refused_with_both_figures() -> None:
+    with pytest.raises(ConfigError, match=r"min_history 20 is longer than model.context 16"):
+        check_sections(WindowConfig(min_history=20), ModelConfig(context=16))
+
+
+def test_as_much_history_as_context_is_taken() -> None:
+    check_sections(WindowConfig(min_history=16), ModelConfig(context=16))
+
+
+def test_everything_is_written_under_carryover_home(data_folder: Path) -> None:
+    assert home() == data_folder.resolve()
