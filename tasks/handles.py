@@ -10,7 +10,7 @@ from rnn_model.config import Section
 class Run(Section):
     """One MLflow run, by address."""
 
-    uri: str
+    uri: str = Field(description="address of the store, without credentials")
     experiment_id: str
     run_id: str
     name: str = Field(description="name shown in the UI")

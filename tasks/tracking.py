@@ -2,15 +2,17 @@
 
 import fcntl
 import json
+import logging
 import os
 import socket
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import mlflow
 import polars as pl
@@ -59,19 +61,27 @@ def connect(config: TrackingConfig) -> MlflowClient:
     """A client whose server answers. Raises ServiceError (69) within seconds when it does not."""
     for name, value in RETRIES.items():
         os.environ.setdefault(name, value)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     uri = tracking_uri(config)
     if uri.startswith("http"):
+        uri = _credentials_aside(uri)
         _check_server(uri)
     mlflow.set_tracking_uri(uri)
-    client = MlflowClient(uri)
     with _migration_lock(uri):
         try:
-            client.search_experiments(max_results=1)
-        except Exception as error:  # noqa: BLE001  (every store raises its own kinds; the text is masked)
-            raise ServiceError(
-                f"MLflow at {masked(uri)} does not answer ({type(error).__name__}); check the address"
-            ) from None
-    return client
+            MlflowClient().search_experiments(max_results=1)
+        except Exception as error:  # noqa: BLE001  (every store raises its own kinds, with the address in the text)
+            raise ServiceError(f"MLflow at {masked(uri)} does not answer ({type(error).__name__}); check it") from None
+    return MlflowClient()
+
+
+def _credentials_aside(uri: str) -> str:
+    """An http address without its credentials, which go to the variables that MLflow reads them from."""
+    parts = urlsplit(uri)
+    if parts.username:
+        os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
+        os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
+    return uri.replace(parts.netloc, parts.netloc.rpartition("@")[2])
 
 
 def masked(uri: str) -> str:
@@ -98,7 +108,7 @@ def tracked(config: TrackingConfig, experiment: str, name: str, sections: Mappin
 @contextmanager
 def child(parent: Run, name: str, kind: str, tags: Mapping[str, str] | None = None) -> Iterator[Run]:
     """A run under `parent` for one stage, candidate or baseline; it ends as the block does."""
-    client = MlflowClient(parent.uri)
+    client = MlflowClient()
     own = {"mlflow.parentRunId": parent.run_id, "carryover.kind": kind} | _origin() | dict(tags or {})
     with _open(client, parent.experiment_id, name, own) as run:
         yield run
@@ -108,7 +118,7 @@ def log_params(run: Run, sections: Mapping[str, Any]) -> None:
     """Every setting, flattened to section.name, in one call; the whole config also as config.json."""
     plain = {k: v.model_dump(mode="json") if isinstance(v, BaseModel) else v for k, v in sections.items()}
     flat = flatten(plain)
-    client = MlflowClient(run.uri)
+    client = MlflowClient()
     params = [Param(key, text) for key, value in flat.items() if len(text := str(value)) <= PARAM_LIMIT]
     for start in range(0, len(params), 100):
         client.log_batch(run.run_id, params=params[start : start + 100])
@@ -119,20 +129,22 @@ def log_metrics(run: Run, metrics: Mapping[str, float], step: int = 0) -> None:
     """Metrics of one step in one call; values that are not finite are left out (MLflow would store 1.8e308)."""
     finite = [Metric(k, float(v), _now(), step) for k, v in metrics.items() if v == v and abs(v) != float("inf")]
     if finite:
-        MlflowClient(run.uri).log_batch(run.run_id, metrics=finite)
+        MlflowClient().log_batch(run.run_id, metrics=finite)
 
 
 def set_tags(run: Run, tags: Mapping[str, str]) -> None:
     """Tags to filter runs by."""
-    MlflowClient(run.uri).log_batch(run.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
+    MlflowClient().log_batch(run.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
 
 
 def log_dataset(run: Run, dataset: Dataset, context: str) -> None:
     """A data set as the run's input, with our content digest (MLflow's own changes with the Polars version)."""
     frame = pl.read_parquet(dataset.data, n_rows=1000)
-    source = mlflow.data.from_polars(
-        frame, source=str(dataset.data), name=dataset.name, targets="y", digest=dataset.fingerprint[:32]
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow finds two equal readings of a local path, and says so
+        source = mlflow.data.from_polars(
+            frame, source=str(dataset.data), name=dataset.name, targets="y", digest=dataset.fingerprint[:32]
+        )
     with _active(run):
         mlflow.log_input(source, context=context)
     set_tags(run, {f"data.{context}": dataset.fingerprint})
@@ -153,17 +165,17 @@ def compare_page(run: Run, run_ids: Sequence[str]) -> str:
 
 def log_figure(run: Run, figure: Figure, name: str) -> None:
     """A figure under figures/ of the run."""
-    MlflowClient(run.uri).log_figure(run.run_id, figure, f"figures/{name}")
+    MlflowClient().log_figure(run.run_id, figure, f"figures/{name}")
 
 
 def log_folder(run: Run, folder: Path, name: str) -> None:
     """A folder's files as artifacts under `name`."""
-    MlflowClient(run.uri).log_artifacts(run.run_id, str(folder), name)
+    MlflowClient().log_artifacts(run.run_id, str(folder), name)
 
 
 def log_table(run: Run, table: Mapping[str, Any], name: str) -> None:
     """A table of figures as JSON."""
-    MlflowClient(run.uri).log_dict(run.run_id, json.loads(json.dumps(table)), name)
+    MlflowClient().log_dict(run.run_id, json.loads(json.dumps(table)), name)
 
 
 def log_forecaster(run: Run, folder: Path, example: pl.DataFrame, forecast: pl.DataFrame, horizon: int) -> str:
@@ -223,7 +235,7 @@ def flatten(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 @contextmanager
 def _open(client: MlflowClient, experiment_id: str, name: str, tags: Mapping[str, str]) -> Iterator[Run]:
     made = client.create_run(experiment_id, run_name=name, tags=dict(tags))
-    run = Run(uri=client.tracking_uri, experiment_id=experiment_id, run_id=made.info.run_id, name=name)
+    run = Run(uri=masked(client.tracking_uri), experiment_id=experiment_id, run_id=made.info.run_id, name=name)
     try:
         yield run
     except Exception as error:
@@ -239,10 +251,10 @@ def _open(client: MlflowClient, experiment_id: str, name: str, tags: Mapping[str
 @contextmanager
 def _active(run: Run) -> Iterator[None]:
     """Make `run` the fluent API's run for a block, and leave its status alone."""
-    status = MlflowClient(run.uri).get_run(run.run_id).info.status
+    status = MlflowClient().get_run(run.run_id).info.status
     with mlflow.start_run(run_id=run.run_id):
         yield
-    MlflowClient(run.uri).update_run(run.run_id, status=status)
+    MlflowClient().update_run(run.run_id, status=status)
 
 
 def _experiment(client: MlflowClient, name: str) -> str:

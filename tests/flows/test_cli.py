@@ -1,0 +1,196 @@
+"""The command: options from the flows' signatures, files under them, exit codes, one last line on stderr."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from flows.cli import COMMANDS, command_class, run
+
+MONTHS = pl.datetime_range(pl.datetime(2010, 1, 1), pl.datetime(2014, 12, 1), "1mo", eager=True)
+TINY = [
+    *("--model.width", "8", "--model.num_layers", "1", "--model.context", "32", "--model.patch", "4"),
+    *("--source.synthetic.series", "64", "--source.synthetic.length", "64"),
+    *("--pretrain.steps", "2", "--pretrain.batch_size", "8", "--finetune.steps", "2", "--finetune.batch_size", "8"),
+    *("--window.horizon", "4", "--backtest.cutoffs", "1", "--backtest.baselines", '["SeasonalNaive"]'),
+]
+
+
+@pytest.fixture
+def sales(tmp_path: Path) -> Path:
+    path = tmp_path / "sales.csv"
+    names = ("north", "south", "west")
+    frames = [pl.DataFrame({"store": n, "day": MONTHS.dt.date(), "units": range(len(MONTHS))}) for n in names]
+    pl.concat(frames).write_csv(path)
+    return path
+
+
+def mapped(path: Path) -> list[str]:
+    columns = [("id", "store"), ("ds", "day"), ("y", "units")]
+    options = [text for name, column in columns for text in (f"--target.columns.{name}", column)]
+    return ["--target.path", str(path), "--target.freq", "MS", *options]
+
+
+def last_line(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().err.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--window.horizon", "0"], "window.horizon: Input should be greater than or equal to 1"),
+        (["--window.horizon", "513"], "window.horizon: Input should be less than or equal to 512"),
+        (["--window.horizon", "many"], "window.horizon: Input should be a valid integer"),
+        (["--windo.horizon", "3"], "did you mean --window.horizon?"),
+        (["--pretrain.batch_size", "0"], "pretrain.batch_size: Input should be greater than or equal to 1"),
+        (["--finetune.learning_rate", "0"], "finetune.learning_rate: Input should be greater than 0"),
+        (["--model.context", "30", "--model.patch", "8"], "context 30 is not a multiple of patch 8; use 24"),
+        (["--target.path", "x.csv"], "without freq"),
+        (["--target.path", "x.csv", "--target.freq", "fortnight"], "freq 'fortnight' is not known"),
+        (["--config", "nowhere.yaml"], "neither a file nor a preset; presets are keras-example"),
+    ],
+)
+def test_a_wrong_option_exits_2_and_names_the_field(
+    options: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["run", *options]) == 2
+    assert words in last_line(capsys)
+
+
+def test_an_unknown_command_exits_2_and_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["walk"]) == 2
+    words = last_line(capsys)
+    assert all(name in words for name in COMMANDS)
+
+
+def test_unknown_keys_of_a_file_are_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "c.yaml").write_text("window: {horizn: 3}\n")
+    assert run(["run", "--config", str(tmp_path / "c.yaml")]) == 2
+    assert "window.horizn: Extra inputs are not permitted" in last_line(capsys)
+
+
+def test_options_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("window: {horizon: 5, validation: 4}\nseed: 9\n")
+    from flows.cli import parse
+
+    command = parse(
+        command_class("run", COMMANDS["run"], file), "run", ["--window.horizon", "7", "--config", str(file)]
+    )
+    assert (command.window.horizon, command.window.validation, command.seed) == (7, 4, 9)  # type: ignore[attr-defined]
+    assert command.window.min_history == 3  # type: ignore[attr-defined]
+
+
+def test_the_preset_is_the_articles_network() -> None:
+    from flows.cli import config_file, parse
+
+    options = ["--config", "keras-example"]
+    command = parse(command_class("run", COMMANDS["run"], config_file(options)), "run", options)
+    model, training = command.model, command.pretrain  # type: ignore[attr-defined]
+    assert (model.cell, model.num_layers, model.width, model.spine, training.batch_size) == (
+        "elman",
+        2,
+        50,
+        "plain",
+        32,
+    )
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_describes_every_option(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        run([name, "--help"])
+    shown = capsys.readouterr().out
+    assert "--target.path" in shown or name == "pretrain"
+    assert "(default: None)" in shown
+
+
+@pytest.mark.usefixtures("prefect_server")
+class TestRuns:
+    def test_run_with_mapped_columns_writes_the_summary(self, sales: Path, tmp_path: Path) -> None:
+        summary = tmp_path / "s.json"
+        assert run(["run", *mapped(sales), *TINY, "--summary", str(summary)]) == 0
+        found = json.loads(summary.read_text())
+        names = {"zero-shot", "full", "biases", "scratch", "average", "SeasonalNaive"}
+        assert set(found["evaluation"]["table"]) == names == set(found["evaluation"]["runs"])
+        assert found["account"]["rows_in"] == 3 * len(MONTHS)
+        assert len(found["evaluation"]["fingerprint"]) == len(found["data"]) == 64
+
+    def test_the_articles_network_runs_through_the_pipeline(self, sales: Path, tmp_path: Path) -> None:
+        summary = tmp_path / "s.json"
+        small = [*TINY[8:], "--config", "keras-example", "--summary", str(summary)]
+        assert run(["run", *mapped(sales), *small]) == 0
+        table = json.loads(summary.read_text())["evaluation"]["table"]
+        assert table["scratch"]["MASE"] > 0
+
+    def test_forecast_answers_every_series(
+        self, sales: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        summary, output = tmp_path / "s.json", tmp_path / "out" / "f.parquet"
+        assert run(["run", *mapped(sales), *TINY, "--summary", str(summary)]) == 0
+        model = json.loads(summary.read_text())["model_uri"]
+        short = pl.read_csv(sales).group_by("store", maintain_order=True).head(1)
+        short.write_csv(tmp_path / "short.csv")
+        options = [*mapped(tmp_path / "short.csv"), "--window.horizon", "6", "--output", str(output)]
+        assert run(["forecast", "--model", model, *options]) == 0
+        frame = pl.read_parquet(output)
+        assert frame.columns == ["unique_id", "ds", "cutoff", "y_hat", *(f"0.{i}" for i in range(1, 10))]
+        assert frame.group_by("unique_id").len().sort("unique_id").rows() == [("north", 6), ("south", 6), ("west", 6)]
+        assert frame.null_count().sum_horizontal().item() == 0
+
+    def test_missing_file_exits_65(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run(["run", "--target.path", "nowhere.csv", "--target.freq", "MS"]) == 65
+        assert "nowhere.csv: no such file" in last_line(capsys)
+
+    def test_text_in_a_number_column_exits_65_with_its_row(
+        self, sales: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        lines = sales.read_text().splitlines()
+        lines[4] = "north,2010-04-01,many"
+        sales.write_text("\n".join(lines) + "\n")
+        assert run(["run", *mapped(sales)]) == 65
+        assert "row 5, series 'north': y is 'many'" in last_line(capsys)
+
+    def test_wrong_frequency_exits_65_and_names_the_likely_one(
+        self, sales: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        options = [text if text != "MS" else "h" for text in mapped(sales)]
+        assert run(["run", *options]) == 65
+        assert "look like freq MS" in last_line(capsys)
+
+    def test_horizon_longer_than_history_exits_65_with_both_figures(
+        self, sales: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert run(["run", *mapped(sales), "--window.horizon", "60"]) == 65
+        assert "shorter than 63" in last_line(capsys)
+
+    def test_unknown_model_exits_2(self, sales: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        output = ["--output", str(tmp_path / "f.parquet")]
+        assert run(["forecast", "--model", "nobody", *mapped(sales), *output]) == 2
+        assert "model 'nobody' is not known" in last_line(capsys)
+
+    def test_a_run_id_that_does_not_exist_exits_2(
+        self, sales: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        output = ["--output", str(tmp_path / "f.parquet")]
+        assert run(["forecast", "--model", "0" * 32, *mapped(sales), *output]) == 2
+        assert "MLflow has nothing there" in last_line(capsys)
+
+    def test_a_tracking_server_that_is_down_exits_69_without_its_password(
+        self, sales: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:canary@127.0.0.1:9")
+        assert run(["run", *mapped(sales), *TINY]) == 69
+        everything = capsys.readouterr()
+        assert "127.0.0.1:9 does not answer" in everything.err
+        assert "canary" not in everything.err + everything.out
+
+
+def test_a_real_process_ends_with_one_line_and_the_code() -> None:
+    command = [sys.executable, "-m", "flows.cli", "run", "--window.horizon", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert done.stderr.strip() == "carryover: window.horizon: Input should be greater than or equal to 1 (got '0')"
