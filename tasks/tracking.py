@@ -66,7 +66,12 @@ def connect(config: TrackingConfig) -> MlflowClient:
     if uri.startswith("http"):
         uri = _credentials_aside(uri)
         _check_server(uri)
-    mlflow.set_tracking_uri(uri)
+    declared = os.environ.pop("MLFLOW_TRACKING_URI", None)
+    mlflow.set_tracking_uri(
+        uri
+    )  # it also sets the variable, which the next flow of this process would take for declared
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    os.environ |= {"MLFLOW_TRACKING_URI": declared} if declared else {}
     with _migration_lock(uri):
         try:
             MlflowClient().search_experiments(max_results=1)

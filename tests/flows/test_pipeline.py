@@ -71,6 +71,12 @@ def home(tmp_path_factory: pytest.TempPathFactory, prefect_server: None) -> Iter
         yield folder
 
 
+@pytest.fixture(autouse=True)
+def data_folder(home: Path) -> Path:
+    """One data folder for the whole file: its tests look at what one run left behind."""
+    return home / "data"
+
+
 @pytest.fixture(scope="module")
 def target(home: Path) -> Path:
     path = home / "target.parquet"
