@@ -250,7 +250,8 @@ def validation_words(error: ValidationError) -> str:
     parts = []
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"]) or "options"
-        given = "" if isinstance(item["input"], dict) else f" (got {item['input']!r})"
+        shown = where != "tracking.uri" and not isinstance(item["input"], dict)  # that one is refused for its secret
+        given = f" (got {item['input']!r})" if shown else ""
         parts.append(f"{where}: {item['msg'].removeprefix('Value error, ')}{given}")
     return "; ".join(parts)
 

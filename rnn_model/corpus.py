@@ -53,35 +53,44 @@ def make_chunk(rng: Rng, periods: Ints, lengths: Ints, size: int) -> Array:
         rows = np.nonzero(family == number)[0]
         if len(rows):
             out[rows] = FAMILIES[name][0](rng, periods[rows], lengths[rows], size)
-    return add_artefacts(rng, mix(rng, out, periods, family), lengths)
+    # what lies past a series' own length is no part of it, and must not shape its spread, floor or mixture
+    visible = np.where(np.arange(size) < column(lengths), out, np.nan)
+    return add_artefacts(rng, mix(rng, visible, periods, lengths, family), lengths)
 
 
-def mix(rng: Rng, series: Array, periods: Ints, family: Ints) -> Array:
+def mix(rng: Rng, series: Array, periods: Ints, lengths: Ints, family: Ints) -> Array:
     """Some series become a convex mix of two standardised ones of the same season (Ansari et al., 2024, TSMixup)."""
-    order = np.argsort(periods, kind="stable")
+    order = np.lexsort((lengths, periods))
     partner = np.empty_like(order)
-    partner[order] = np.roll(order, 1)
-    standard = (series - series.mean(1, keepdims=True)) / (series.std(1, keepdims=True) + 1e-9)
-    chosen = (rng.random(len(series)) < 0.2) & (periods == periods[partner]) & (family != len(FAMILIES) - 1)
+    partner[order] = np.roll(order, -1)  # of the same season and no shorter, but for the last of each season
+    standard = (series - np.nanmean(series, 1, keepdims=True)) / spread_of(series)
+    fits = (periods == periods[partner]) & (lengths <= lengths[partner])
+    chosen = (rng.random(len(series)) < 0.2) & fits & (family != list(FAMILIES).index("counts"))
     weight = column(rng.uniform(0.2, 0.8, len(series)))
     return np.where(column(chosen), weight * standard + (1 - weight) * standard[partner], series)
+
+
+def spread_of(series: Array) -> Array:
+    """(n, T) -> (n, 1): standard deviation of what is visible, never 0."""
+    spread: Array = np.nanstd(series, 1, keepdims=True) + 1e-9
+    return spread
 
 
 def add_artefacts(rng: Rng, series: Array, lengths: Ints) -> Array:
     """Shifts of level, spikes, censoring, rounding, an offset, and missing points or blocks."""
     n, size = series.shape
-    spread = series.std(1, keepdims=True) + 1e-9
+    spread = spread_of(series)
     time = np.arange(size)
     jump = time >= column(rng.integers(0, 1 << 30, n) % lengths)
     series = series + spread * jump * column(rng.normal(0, 1.5, n) * (rng.random(n) < 0.08))
     spikes = (rng.random((n, size)) < 0.01) & column(rng.random(n) < 0.10)
     series = series + spikes * rng.normal(0, 4, (n, size)) * spread
-    floor = np.quantile(series, 0.3, axis=1, keepdims=True)
+    floor = np.nanmean(series, 1, keepdims=True) - 0.5 * spread
     series = np.where(column(rng.random(n) < 0.03), np.maximum(series, floor), series)
     grid = spread * column(rng.uniform(0.05, 0.5, n))
     series = np.where(column(rng.random(n) < 0.05), np.round(series / grid) * grid, series)
     positive = column(rng.random(n) < 0.5)
-    low = series.min(1, keepdims=True)
+    low = np.nanmin(series, 1, keepdims=True)
     series = np.where(positive & (low < 0), series - low + spread * column(rng.exponential(3.0, n)), series)
     gap_start = rng.integers(0, 1 << 30, n) % lengths
     gap_width = (rng.random(n) < 0.05) * rng.integers(1, 1 + np.maximum(lengths // 5, 1))

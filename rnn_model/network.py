@@ -75,14 +75,13 @@ class Forecaster(nn.Module):
         z = scale.apply(context)  # (B, T), NaN where missing
         window = self.embed_window(window_features(z, scale, periods))  # (B, D)
         x = self.embed_patch(point_features(z, periods).reshape(B, -1, P * POINT_FEATURES))  # (B, L, D)
-        x = x + window[:, None]
+        x, last = skip_padding(x + window[:, None], z)  # (B, L', D), (B,)
         for block in self.blocks:
-            x = block(x)  # (B, L, D)
+            x = block(x)  # (B, L', D)
         cycles, known = seasonal_candidates(z, periods, F * P)  # (B, F*P, C) each
         laid = torch.cat([cycles, known.float()], -1).reshape(B, F, -1)  # (B, F, 2*C*P)
-        h = (
-            self.norm_state(x[:, -1:]) + window[:, None] + self.embed_cycles(laid) + self.embed_position[:F]
-        )  # (B, F, D)
+        state = (self.norm_state(pick(x, last)) + window)[:, None]  # (B, 1, D)
+        h = state + self.embed_cycles(laid) + self.embed_position[:F]  # (B, F, D)
         gate, value = self.up(self.norm_head(h)).chunk(2, -1)
         out = self.readout(h + self.down(fn.silu(gate) * value))  # (B, F, P*Q + C)
         blend = out[..., -CANDIDATES:].repeat_interleave(P, 1).masked_fill(~known, -1e9).softmax(-1)  # (B, F*P, C)
@@ -114,9 +113,10 @@ class PlainForecaster(nn.Module):
         z = scale.apply(context)  # (B, T)
         x = torch.stack([z.nan_to_num(0.0), (~z.isnan()).float()], -1)  # (B, T, 2)
         x = x.reshape(len(x), -1, 2 * self.config.patch)  # (B, L, 2*P)
+        x, last = skip_padding(x, z)  # (B, L', 2*P), (B,)
         for cell in self.cells:
-            x = cell(x)  # (B, L, D)
-        mean = self.readout(x[:, -1])[:, :horizon]  # (B, H)
+            x = cell(x)  # (B, L', D)
+        mean = self.readout(pick(x, last))[:, :horizon]  # (B, H)
         normal = torch.special.ndtri(torch.tensor(QUANTILES, device=z.device, dtype=torch.float64)).float()  # (Q,)
         return mean[..., None] + self.residual_spread[:horizon, None] * normal, scale
 
@@ -129,6 +129,24 @@ def build_network(config: ModelConfig, horizon: int, seed: int) -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Forecaster(config, horizon) if config.spine == "residual" else PlainForecaster(config, horizon)
+
+
+def skip_padding(x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Tokens (B, L, D) of z (B, T) -> the same without wholly unobserved patches in front, and where each window ends.
+
+    Such patches go behind the end, where a causal recurrence does not see them, and are cut off where no window of
+    the batch needs the room. So a forecast does not depend on how much padding a window, or its neighbours, have.
+    """
+    B, L, _ = x.shape
+    observed = (~z.isnan()).reshape(B, L, -1).any(-1)  # (B, L)
+    front = torch.where(observed.any(1), observed.int().argmax(1), L - 1)  # (B,): unobserved patches in front
+    order = (torch.arange(L - int(front.min()), device=x.device) + front[:, None]).clamp_max(L - 1)  # (B, L')
+    return x.gather(1, order[..., None].expand(-1, -1, x.shape[2])), L - 1 - front
+
+
+def pick(x: Tensor, index: Tensor) -> Tensor:
+    """(B, L, D) at (B,) -> (B, D)."""
+    return x[torch.arange(len(x), device=x.device), index]
 
 
 def monotone(steps: Tensor) -> Tensor:

@@ -53,11 +53,21 @@ def seasons(rng: Rng, periods: Ints, size: int) -> Array:
     modulation = 1 + swing * np.sin(2 * np.pi * (time * column(rng.uniform(0.3, 3, n)) + column(rng.random(n))))
     out: Array = seasonal_pattern(rng, periods, size) * modulation
     long = long_season(periods)
-    has = (long > periods) & (rng.random(n) < 0.8)
+    has = (long > periods) & (rng.random(n) < 0.85)
     if has.any():
-        week = seasonal_pattern(rng, (long // periods)[has], size)  # a level for each short cycle within the long one
-        index = np.arange(size) // column(periods[has])
-        out[has] += column(rng.lognormal(-0.6, 0.6, has.sum())) * np.take_along_axis(week, index, 1)
+        out[has] = inside_long_season(rng, out[has], periods[has], (long // periods)[has])
+    return out
+
+
+def inside_long_season(rng: Rng, short: Array, periods: Ints, cycles: Ints) -> Array:
+    """(n, T) -> (n, T): a level for each short cycle of the long season, and another profile on some (weekends)."""
+    n, size = short.shape
+    number = (np.arange(size) + rng.integers(0, 10_000, (n, 1))) // column(periods)  # which short cycle a point is in
+    level = np.take_along_axis(seasonal_pattern(rng, cycles, int(number.max()) + 1), number, 1)
+    other = number % column(cycles) < column(rng.integers(1, 3, n))  # one or two of the cycles
+    share = column(rng.uniform(0.2, 1.0, n) * (rng.random(n) < 0.6)) * other
+    mixed = (1 - share) * short + share * seasonal_pattern(rng, periods, size) * column(rng.uniform(0.3, 1.2, n))
+    out: Array = mixed + column(rng.lognormal(-0.8, 0.8, n)) * level
     return out
 
 
@@ -73,7 +83,7 @@ def trend(rng: Rng, lengths: Ints, size: int) -> Array:
     """(n, T): a line, a damped line or a broken line whose rise over the series' own length is of order one."""
     n = len(lengths)
     time = np.arange(size) / column(lengths)  # 0 to 1 over each series, so slopes do not depend on the length
-    rise = column(rng.normal(0, 1, n) * rng.lognormal(0.3, 0.8, n))
+    rise = column(rng.normal(0, 1, n) * rng.lognormal(1.2, 1.0, n))
     rate = column(rng.uniform(1, 6, n))
     damped = (1 - np.exp(-rate * time)) / (1 - np.exp(-rate))
     bend = np.maximum(time - column(rng.uniform(0.1, 0.9, n)), 0) * column(rng.normal(0, 1.5, n))
@@ -116,7 +126,7 @@ def exponential_smoothing(rng: Rng, periods: Ints, lengths: Ints, size: int) -> 
     alpha, beta = rng.beta(1.2, 1.5, n), rng.beta(1, 6, n) * (rng.random(n) < 0.5)
     gamma, phi = rng.beta(1, 6, n) * (periods > 1), np.where(rng.random(n) < 0.5, 1.0, rng.uniform(0.8, 0.99, n))
     sigma = rng.lognormal(-1.2, 0.8, n)
-    slope = rng.normal(0, 1, n) * rng.lognormal(0, 0.8, n) / lengths * (rng.random(n) < 0.6)
+    slope = rng.normal(0, 1, n) * rng.lognormal(1.2, 1.0, n) / lengths * (rng.random(n) < 0.75)
     strength = rng.lognormal(-0.5, 0.9, n) * (rng.random(n) < 0.8)
     cycle = column(strength) * seasonal_pattern(rng, periods, int(periods.max()))  # (n, longest)
     level, rows, out = np.zeros(n), np.arange(n), np.empty((n, size))
@@ -138,7 +148,7 @@ def random_walk(rng: Rng, periods: Ints, lengths: Ints, size: int) -> Array:
     phi = 1 - rng.choice([0.0, 0.001, 0.01, 0.05], n)
     calm = autoregressive_noise(rng, n, size, np.full(n, 0.98))
     volatility = np.exp(column(rng.uniform(0, 0.8, n) * (rng.random(n) < 0.5)) * calm)
-    drift = rng.normal(0, 1, n) * (rng.random(n) < 0.5) / np.sqrt(lengths)
+    drift = rng.normal(0, 1, n) * rng.lognormal(1.2, 0.9, n) * (rng.random(n) < 0.75) / np.sqrt(lengths)
     shocks = rng.normal(size=(n, size)) * volatility + column(drift)
     state, out = np.zeros(n), np.empty((n, size))
     for t in range(size):

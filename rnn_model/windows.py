@@ -21,6 +21,7 @@ from rnn_model.seeding import numpy_rng
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.floating]
+GROUP = 8  # batches whose windows are drawn together and sorted by their history
 
 
 class Batch(NamedTuple):
@@ -119,11 +120,19 @@ class Windows:
         return [self.gather(index.take(slice(start, start + size)), context, horizon) for start in starts]
 
     def drawing(self, size: int, context: int, horizon: int, min_history: int, seed: int) -> Callable[[int], Batch]:
-        """A function from a step's number to its random windows: the same step always gives the same batch."""
+        """A function from a step's number to its random windows: the same step always gives the same batch.
+
+        Windows are drawn for GROUP steps at a time and dealt out by how much history they have, in random order, so
+        that the windows of one batch need about the same room and none is computed mostly on padding.
+        """
 
         def draw(step: int) -> Batch:
-            rng = numpy_rng(seed, "batches", step)
-            return self.gather(self.draw(rng, size, min_history, horizon), context, horizon)
+            group, place = divmod(step, GROUP)
+            rng = numpy_rng(seed, "batches", group)
+            drawn = self.draw(rng, GROUP * size, min_history, horizon)
+            by_history = np.argsort(np.minimum(drawn.origin, context), kind="stable")
+            turn = rng.permutation(GROUP)[place]
+            return self.gather(drawn.take(by_history[turn * size : (turn + 1) * size]), context, horizon)
 
         return draw
 

@@ -3,8 +3,10 @@ in `rnn_model.config`; nothing is declared twice."""
 
 import hashlib
 import os
+import re
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
@@ -16,6 +18,11 @@ from tasks.frequency import parse_frequency
 PROJECT = Path(__file__).resolve().parents[1]
 SAMPLE = PROJECT / "data" / "sample" / "us_macro_quarterly.csv"
 SAMPLE_FREQ = "QS"
+
+
+HOST = re.compile(
+    r"([^:@]*|\[[0-9a-fA-F:]*\])(:\d+)?"
+)  # a name or number, perhaps a port; anything else may be a secret
 
 
 def home() -> Path:
@@ -48,9 +55,7 @@ class SeriesConfig(Section):
     columns: ColumnsConfig = Field(ColumnsConfig(), description="names of the columns")
     null_values: tuple[str, ...] = Field((), description="CSV texts that stand for a missing value, e.g. NA")
     datetime_format: str | None = Field(None, description="format of CSV timestamps, e.g. %d.%m.%Y; none: ISO 8601")
-    gaps: Literal["missing", "interpolate"] = Field(
-        "missing", description="rows absent from the grid: masked, or filled"
-    )
+    gaps: Literal["missing", "zero"] = Field("missing", description="rows absent from the grid: masked, or filled")
     max_quarantined: float = Field(0.2, ge=0, le=1, description="share of series set aside at which the run stops")
 
     @field_validator("freq")
@@ -155,8 +160,14 @@ class TrackingConfig(Section):
     @field_validator("uri")
     @classmethod
     def _no_secret(cls, uri: str | None) -> str | None:
-        if uri is not None and "@" in uri.split("://", 1)[-1].split("/", 1)[0]:
-            raise ValueError("an address with credentials would be logged; set it as MLFLOW_TRACKING_URI instead")
+        if uri is None:
+            return None
+        parts = urlsplit(uri)
+        if "://" not in uri or not HOST.fullmatch(parts.netloc) or "password" in parts.query.lower():
+            raise ValueError(
+                "expected an address such as http://127.0.0.1:5000, without credentials, which would be logged; "
+                "set one that holds them as MLFLOW_TRACKING_URI"
+            )
         return uri
 
 

@@ -79,7 +79,7 @@ def schema(need: int) -> pa.DataFrameSchema:
             rule("coarser than the frequency", (smallest > 1) & (pl.len().over(series) > 2) & head),
             rule("mostly gaps", (span > SPARSEST * pl.len().over(series)) & head),
             rule("no value at all", (observed == 0) & head),
-            rule(f"shorter than {need}", (observed > 0) & (span < need) & head),
+            rule(f"shorter than {need}", (observed > 0) & (observed < need) & head),
         ],
         strict=True,
     )
@@ -109,15 +109,19 @@ def check(rows: pl.DataFrame, need: int) -> pl.DataFrame:
 
 
 def on_grid(rows: pl.DataFrame, frequency: Frequency, gaps: str) -> pl.DataFrame:
-    """unique_id, ds, y with one row per grid step; absent steps are null, or interpolated by policy."""
+    """unique_id, ds, y with one row per grid step; absent steps are missing, or 0 by policy.
+
+    Interpolation is no policy: a gap across a cutoff would be filled from the test.
+    """
     full = (
         rows.group_by("unique_id", maintain_order=True)
         .agg(pl.col("first").first(), position=pl.int_range(pl.col("position").max() + 1))
         .explode("position")
     )
-    values = rows.select("unique_id", "position", "y")
+    values = rows.select("unique_id", "position", "y", present=pl.lit(True))
     filled = full.join(values, on=["unique_id", "position"], how="left", maintain_order="left")
-    value = pl.col("y").interpolate().over("unique_id") if gaps == "interpolate" else pl.col("y")
+    absent = pl.col("present").is_null() & (gaps == "zero")
+    value = pl.when(absent).then(0.0).otherwise(pl.col("y")).alias("y")
     return filled.select("unique_id", grid_time(frequency, pl.col("first"), pl.col("position")).alias("ds"), value)
 
 

@@ -41,7 +41,7 @@ class Account(Section):
     used: int = Field(description="rows of series that fill a whole context")
     padded: int = Field(description="rows of series shorter than the context, used with padding on their left")
     quarantined: dict[str, int] = Field(description="rows set aside, by rule")
-    added: int = Field(description="grid points without a row; masked or interpolated by policy")
+    added: int = Field(description="grid points without a row; missing or 0 by policy")
     series_in: int
     series_used: int
     constant: int = Field(description="series that never change; kept, and forecast as constant")

@@ -15,15 +15,16 @@ METRICS = ("MASE", "RMSSE", "sMAPE", "MAE", "WQL", "coverage_80", "OWA")
 DEFINITIONS = {
     "MASE": "mean |y - median| over series and steps, each over the mean absolute seasonal difference of its history",
     "RMSSE": "root of mean squared error over mean squared seasonal difference of the history, averaged over series",
-    "sMAPE": "mean of 200 |y - median| / (|y| + |median|), in percent from 0 to 200",
+    "sMAPE": "mean of 200 |y - median| / (|y| + |median|), in percent from 0 to 200; 0 where both are 0",
     "MAE": "mean |y - median|, in the data's units",
-    "WQL": "2 * summed quantile loss / summed |y|, averaged over the nine deciles",
+    "WQL": "2 * summed quantile loss / summed |y|, averaged over the nine deciles; unknown where every y is 0",
     "coverage_80": "share of y from the 0.1 to the 0.9 decile",
     "OWA": "mean of sMAPE and MASE, each relative to SeasonalNaive on the same windows",
     "season": "differences are one season apart; one step where the history is no longer than a season",
     "weights": "every observed (series, cutoff, step) counts once; where the scale is 0, MASE and RMSSE skip it",
 }
 KEYS = ["unique_id", "cutoff"]
+NOT_BOTH_ZERO = (pl.col("y") != 0) | (pl.col(MEDIAN) != 0)
 
 
 def per_series(forecast: pl.DataFrame, history: pl.DataFrame, season: int) -> pl.DataFrame:
@@ -36,9 +37,9 @@ def per_series(forecast: pl.DataFrame, history: pl.DataFrame, season: int) -> pl
     past = history.filter(pl.col("y").is_not_null()).select("unique_id", "ds", "y")
     frame = seen.select(*KEYS, "ds", "y", *DECILES, m=MEDIAN, **{"m-lo-80": pl.col("0.1"), "m-hi-80": pl.col("0.9")})
     parts = [
-        seen.group_by(KEYS).agg(n=pl.len(), sum_abs=pl.col("y").abs().sum()),
+        seen.group_by(KEYS).agg(n=pl.len(), n_smape=NOT_BOTH_ZERO.sum(), sum_abs=pl.col("y").abs().sum()),
         losses.mae(frame, ["m"]).rename({"m": "MAE"}),
-        losses.smape(frame, ["m"]).with_columns(pl.col("m") * 200).rename({"m": "sMAPE"}),
+        losses.smape(frame, ["m"]).rename({"m": "sMAPE"}),
         losses.mqloss(frame, {"QL": DECILES}, np.array(QUANTILES)),
         losses.coverage(frame, ["m"], 80).rename({"m": "coverage_80"}),
         _scaled(frame, past, season),
@@ -46,7 +47,9 @@ def per_series(forecast: pl.DataFrame, history: pl.DataFrame, season: int) -> pl
     out = parts[0]
     for part in parts[1:]:
         out = out.join(part, on=KEYS, how="left", maintain_order="left")
-    result: pl.DataFrame = out.sort(KEYS)
+    # utilsforecast counts 0 / 0 as 0 and ends at 1; the published tables leave such steps out and end at 200
+    smape = pl.when(pl.col("n_smape") > 0).then(200 * pl.col("sMAPE") * pl.col("n") / pl.col("n_smape"))
+    result: pl.DataFrame = out.with_columns(sMAPE=smape).sort(KEYS)
     return result
 
 
@@ -54,13 +57,16 @@ def overall(scores: pl.DataFrame) -> dict[str, float]:
     """The table's figures from per-series lines, every observed step counting once; OWA is added by `with_owa`."""
     n = pl.col("n")
 
-    def mean(name: str) -> pl.Expr:
+    def mean(name: str, n: pl.Expr = n) -> pl.Expr:
         known = pl.col(name).is_not_null()
         return ((pl.col(name) * n).filter(known).sum() / n.filter(known).sum()).alias(name)
 
     # sum of a ratio, not a ratio of means: WQL weighs series by their size, as published tables do
-    wql = (2 * (pl.col("QL") * n).sum() / pl.col("sum_abs").sum()).alias("WQL")
-    row = scores.select(mean("MASE"), mean("RMSSE"), mean("sMAPE"), mean("MAE"), wql, mean("coverage_80"))
+    size = pl.col("sum_abs").sum()
+    wql = pl.when(size > 0).then(2 * (pl.col("QL") * n).sum() / size).alias("WQL")
+    row = scores.select(
+        mean("MASE"), mean("RMSSE"), mean("sMAPE", pl.col("n_smape")), mean("MAE"), wql, mean("coverage_80")
+    )
     return {name: float("nan") if value is None else float(value) for name, value in row.row(0, named=True).items()}
 
 

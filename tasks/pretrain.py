@@ -2,18 +2,20 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
 from prefect import task
 from prefect.artifacts import create_table_artifact
+from prefect.client.schemas.objects import State
 
 from rnn_model.artefact import digest_json, open_checked
 from rnn_model.checkpoint import ModelCard, load_model, save_model, weights_digest
 from rnn_model.config import FitConfig, ModelConfig, SyntheticConfig
 from rnn_model.corpus import generate
-from rnn_model.errors import DataError
+from rnn_model.errors import DataError, ServiceError
 from rnn_model.network import Network, build_network
 from rnn_model.training import FitResult, Material, Watch, fit, set_residual_spread
 from rnn_model.windows import Windows, load_windows, save_windows
@@ -116,12 +118,17 @@ def pretrain_model(
     return Model(folder=folder, weights=weights_digest(made), strategy="pretrain", context=model.context, run=run)
 
 
-@task
+@task(retries=2, retry_delay_seconds=5, retry_condition_fn=lambda _task, _run, state: is_service_error(state))
 def start_from(name: str, config: TrackingConfig) -> Model:
     """A model that is already there, in place of pretraining: a folder, an MLflow address or a run id."""
     folder = fetch_model(name, config)
     network, card = load_model(folder)
     return Model(folder=folder, weights=weights_digest(network), strategy=card.strategy, context=card.model.context)
+
+
+def is_service_error(state: State[Any]) -> bool:
+    """Whether a task failed because a server did not answer: the only failure worth another try."""
+    return isinstance(state.result(raise_on_failure=False), ServiceError)
 
 
 def fit_corpus(network: Network, windows: Windows, config: FitConfig, seed: int, watch: Watch) -> FitResult:

@@ -85,9 +85,7 @@ def test_forecasts_carry_no_gradient(lively: Build) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 100])
-def test_the_size_of_a_pass_does_not_change_results(
-    lively: Build, monkeypatch: pytest.MonkeyPatch, size: int
-) -> None:
+def test_the_size_of_a_pass_does_not_change_results(lively: Build, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     network, whole = lively(), predict(lively(), history(10), seasons(10), 12)
     monkeypatch.setattr(forecasting, "PREDICT_BATCH", size)
     torch.testing.assert_close(predict(network, history(10), seasons(10), 12), whole, rtol=1e-5, atol=1e-5)

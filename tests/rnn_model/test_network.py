@@ -250,9 +250,7 @@ def test_a_mirrored_past_has_the_mirrored_forecast(lively: Build, spine: str) ->
 
 @PROPERTY
 @given(seed=st.integers(0, 10_000), spine=st.sampled_from(["residual", "plain"]), horizon=st.integers(1, 12))
-def test_forecasts_of_a_non_negative_past_are_non_negative(
-    lively: Build, seed: int, spine: str, horizon: int
-) -> None:
+def test_forecasts_of_a_non_negative_past_are_non_negative(lively: Build, seed: int, spine: str, horizon: int) -> None:
     history = noise(2, 32, seed=seed).clamp_min(0)
     deciles = predict(lively(8, seed, 0.5, spine=spine), history, seasons((1, 1), (4, 4)), horizon)
     assert (deciles >= 0).all()
@@ -307,6 +305,18 @@ def test_every_network_is_finite_forward_and_backward(lively: Build, spine: str,
     deciles.square().mean().backward()
     assert deciles.isfinite().all()
     assert [n for n, p in network.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+
+
+@pytest.mark.parametrize(("spine", "cell", "activation"), NETWORKS)
+def test_the_forecast_is_made_from_a_state_that_has_passed_through_the_recurrence(
+    lively: Build, spine: str, cell: str, activation: str
+) -> None:
+    """In the first state h_0 = 0 stands before W_hh, so only later states have a gradient for it."""
+    network = lively(spine=spine, cell=cell, activation=activation)
+    network(noise(2, 32), seasons((4, 4), (4, 4)), 8)[0].square().mean().backward()
+    recurrent = [p for name, p in network.named_parameters() if "w_hh" in name or "weight_hh" in name]
+    assert len(recurrent) == 1
+    assert recurrent[0].grad.abs().max() > 0
 
 
 @pytest.mark.parametrize("horizon", [1, 3, 4, 5, 8])

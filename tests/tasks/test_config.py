@@ -60,7 +60,7 @@ def test_a_value_out_of_bounds_is_refused_by_name(section: type[Section], values
     [
         (WindowConfig, {"horizon": "eight"}, ("horizon",)),
         (WindowConfig, {"horizon": 2.5}, ("horizon",)),
-        (SeriesConfig, {"gaps": "zero"}, ("gaps",)),
+        (SeriesConfig, {"gaps": "interpolate"}, ("gaps",)),
         (SeriesConfig, {"columns": {"id": 3}}, ("columns", "id")),
         (FinetuneConfig, {"strategies": ["full", "magic"]}, ("strategies", 1)),
         (BacktestConfig, {"baselines": ["ARIMA"]}, ("baselines", 0)),
@@ -73,7 +73,8 @@ def test_a_value_of_the_wrong_kind_is_refused_by_name(
 
 
 @pytest.mark.parametrize(
-    "section", [SourceConfig, TargetConfig, WindowConfig, PretrainConfig, FinetuneConfig, BacktestConfig, TrackingConfig]
+    "section",
+    [SourceConfig, TargetConfig, WindowConfig, PretrainConfig, FinetuneConfig, BacktestConfig, TrackingConfig],
 )
 def test_an_unknown_key_is_refused_by_name(section: type[Section]) -> None:
     assert refused(section, horizn=3) == (("horizn",), "Extra inputs are not permitted")

@@ -1,0 +1,194 @@
+"""Each strategy moves what it says, from where it says, and the choice never harms."""
+
+from collections.abc import Callable, Iterator
+from itertools import count
+
+import numpy as np
+import pytest
+import torch
+
+from rnn_model import training
+from rnn_model.checkpoint import weights_digest
+from rnn_model.config import FitConfig
+from rnn_model.network import Network
+from rnn_model.training import Material, validate
+from rnn_model.transfer import Candidate, Strategy, averaged_candidate, movable, select, tune
+from rnn_model.windows import from_arrays
+
+Build = Callable[..., Network]
+QUICK = FitConfig(steps=4, batch_size=8, validate_every=2, learning_rate=1e-3)
+TUNED: tuple[Strategy, ...] = ("full", "biases", "head", "scratch")
+
+BIASES = {  # of the residual LSTM network with one block
+    "embed_patch.bias",
+    "embed_window.bias",
+    "blocks.0.norm_cell.bias",
+    "blocks.0.norm_mlp.bias",
+    "blocks.0.cell.rnn.bias_ih_l0",
+    "blocks.0.cell.rnn.bias_hh_l0",
+    "blocks.0.up.bias",
+    "blocks.0.down.bias",
+    "norm_state.bias",
+    "embed_cycles.bias",
+    "norm_head.bias",
+    "up.bias",
+    "down.bias",
+    "readout.bias",
+}
+HEAD = {
+    "embed_cycles.weight",
+    "embed_cycles.bias",
+    "embed_position",
+    "norm_head.weight",
+    "norm_head.bias",
+    "up.weight",
+    "up.bias",
+    "down.weight",
+    "down.bias",
+    "readout.weight",
+    "readout.bias",
+}
+
+
+@pytest.fixture
+def always_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every validation is better than the one before, so the last weights are the ones kept."""
+    losses: Iterator[float] = (1 / n for n in count(1))
+    monkeypatch.setattr(training, "validate", lambda *_: next(losses))
+
+
+def material() -> Material:
+    rng = np.random.default_rng(0)
+    windows = from_arrays([np.cumsum(rng.normal(size=60)) for _ in range(10)], np.full((10, 2), 4))
+    return Material(windows.drawing(8, 32, 8, 8, seed=1), windows.batches(windows.at(windows.end - 8), 32, 8))
+
+
+def moved(before: Network, after: Network) -> set[str]:
+    old = dict(before.named_parameters())
+    return {name for name, value in after.named_parameters() if not torch.equal(value, old[name])}
+
+
+def candidate(strategy: Strategy, loss: float) -> Candidate:
+    return Candidate(strategy, torch.nn.Identity(), loss, None)
+
+
+def test_zero_shot_is_the_pretrained_network_untouched(lively: Build) -> None:
+    pretrained = lively()
+    before = weights_digest(pretrained)
+    made = tune(pretrained, "zero-shot", material(), QUICK, seed=0)
+    assert weights_digest(made.network) == before
+    assert made.validation_loss == validate(pretrained, material().validation)
+    assert made.training is None
+
+
+@pytest.mark.usefixtures("always_better")
+@pytest.mark.parametrize(("strategy", "declared"), [("biases", BIASES), ("head", HEAD)])
+def test_a_partial_strategy_moves_exactly_what_it_declares(
+    lively: Build, strategy: Strategy, declared: set[str]
+) -> None:
+    pretrained = lively()
+    assert moved(pretrained, tune(pretrained, strategy, material(), QUICK, seed=0).network) == declared
+
+
+@pytest.mark.usefixtures("always_better")
+@pytest.mark.parametrize("spine", ["residual", "plain"])
+def test_full_moves_everything(lively: Build, spine: str) -> None:
+    pretrained = lively(spine=spine)
+    made = tune(pretrained, "full", material(), QUICK, seed=0)
+    assert moved(pretrained, made.network) == {name for name, _ in pretrained.named_parameters()}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "declared"),
+    [("biases", {"cells.0.b_h", "readout.dense.bias"}), ("head", {"readout.dense.weight", "readout.dense.bias"})],
+)
+def test_partial_strategies_of_the_articles_network(lively: Build, strategy: Strategy, declared: set[str]) -> None:
+    names = [name for name, _ in lively(spine="plain", cell="elman").named_parameters()]
+    assert {name for name in names if movable(strategy, name)} == declared
+
+
+@pytest.mark.parametrize("spine", ["residual", "plain"])
+@pytest.mark.parametrize("strategy", ["zero-shot", *TUNED])
+def test_no_strategy_changes_the_pretrained_network(lively: Build, spine: str, strategy: Strategy) -> None:
+    pretrained = lively(spine=spine).eval()
+    for parameter in pretrained.parameters():
+        parameter.requires_grad_(False)
+    before = weights_digest(pretrained)
+    tune(pretrained, strategy, material(), QUICK, seed=0)
+    assert weights_digest(pretrained) == before
+    assert not pretrained.training
+    assert not any(p.requires_grad for p in pretrained.parameters())
+
+
+@pytest.mark.parametrize("strategy", TUNED)
+def test_a_tuned_network_can_be_trained_on_in_full(lively: Build, strategy: Strategy) -> None:
+    made = tune(lively(), strategy, material(), QUICK, seed=0)
+    assert all(p.requires_grad for p in made.network.parameters())
+
+
+def test_scratch_does_not_depend_on_the_pretrained_weights(lively: Build) -> None:
+    digests = {weights_digest(tune(lively(seed=s), "scratch", material(), QUICK, seed=5).network) for s in (1, 2)}
+    assert len(digests) == 1
+
+
+def test_scratch_depends_on_its_seed(lively: Build) -> None:
+    digests = {weights_digest(tune(lively(), "scratch", material(), QUICK, seed=s).network) for s in (1, 2)}
+    assert len(digests) == 2
+
+
+@pytest.mark.usefixtures("always_better")
+@pytest.mark.parametrize("strategy", ["full", "biases", "head"])
+def test_tuning_starts_from_the_pretrained_weights(lively: Build, strategy: Strategy) -> None:
+    pretrained = lively()
+    made = tune(pretrained, strategy, material(), QUICK.model_copy(update={"learning_rate": 1e-9}), seed=0)
+    for (name, old), new in zip(pretrained.named_parameters(), made.network.parameters(), strict=True):
+        torch.testing.assert_close(new, old, rtol=0, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize(("strategy", "factor"), [("full", 1), ("head", 3), ("biases", 10), ("scratch", 5)])
+def test_fewer_weights_take_larger_steps(lively: Build, strategy: Strategy, factor: int) -> None:
+    config = QUICK.model_copy(update={"schedule": "constant", "warmup": 0.0})
+    made = tune(lively(), strategy, material(), config, seed=0)
+    assert made.training.history[-1].learning_rate == pytest.approx(1e-3 * factor)
+
+
+@pytest.mark.parametrize("spine", ["residual", "plain"])
+def test_the_average_is_the_midpoint_of_both_and_changes_neither(lively: Build, spine: str) -> None:
+    ends = [lively(seed=s, spine=spine) for s in (1, 2)]
+    before = [weights_digest(network) for network in ends]
+    zero, tuned = (Candidate(s, n, 1.0, None) for s, n in zip(("zero-shot", "full"), ends, strict=True))
+    made = averaged_candidate(zero, tuned, material().validation)
+    for name, value in made.network.state_dict().items():
+        first, second = (network.state_dict()[name] for network in ends)
+        torch.testing.assert_close(value, (first + second) / 2)
+    assert made.validation_loss == validate(made.network, material().validation)
+    assert [weights_digest(network) for network in ends] == before
+
+
+def test_a_tuned_plain_network_carries_the_spread_of_its_own_residuals(lively: Build) -> None:
+    pretrained = lively(spine="plain")
+    made = tune(pretrained, "full", material(), QUICK, seed=0)
+    assert (made.network.residual_spread != 1).all()
+    assert (pretrained.residual_spread == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("losses", "chosen"),
+    [
+        ({"zero-shot": 1.0, "full": 0.9, "head": 0.8}, "head"),
+        ({"zero-shot": 1.0, "full": 1.1, "head": 1.2}, "zero-shot"),
+        ({"zero-shot": 1.0, "full": 1.0}, "zero-shot"),
+        ({"full": 1.0, "zero-shot": 1.0}, "zero-shot"),  # the order of the candidates decides nothing
+        ({"full": 1.0, "head": 0.5}, "head"),
+        ({"zero-shot": float("inf")}, "zero-shot"),
+    ],
+)
+def test_the_choice_is_never_worse_than_zero_shot(losses: dict[Strategy, float], chosen: str) -> None:
+    assert select([candidate(s, loss) for s, loss in losses.items()]).strategy == chosen
+
+
+def test_a_harmful_training_ends_where_it_began(lively: Build) -> None:
+    pretrained = lively()
+    wild = QUICK.model_copy(update={"learning_rate": 1.0, "averaging": 0.0, "clip": 1e6})
+    made = tune(pretrained, "full", material(), wild, seed=0)
+    assert made.validation_loss <= validate(pretrained, material().validation)
