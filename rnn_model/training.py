@@ -24,7 +24,8 @@ class Material(NamedTuple):
     """What a training learns from, and what it is judged by."""
 
     draw: Callable[[int], Batch]  # step -> the windows of that step
-    validation: Sequence[Batch]
+    validation: Sequence[Batch]  # stops it, and says which weights are kept
+    choosing: Sequence[Batch] = ()  # ranks it among others; what stopped a training flatters it
 
 
 @dataclass(frozen=True)

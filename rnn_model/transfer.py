@@ -13,7 +13,6 @@ import torch
 from rnn_model.config import FitConfig
 from rnn_model.network import Network, build_network
 from rnn_model.training import FitResult, Material, Watch, fit, set_residual_spread, validate
-from rnn_model.windows import Batch
 
 Strategy = Literal["zero-shot", "full", "biases", "head", "scratch", "average"]
 RATE = {
@@ -57,7 +56,7 @@ def tune(
     `zero-shot` trains nothing. `average` is made from a tuned candidate by `averaged_candidate`.
     """
     if strategy == "zero-shot":
-        return Candidate(strategy, pretrained, validate(pretrained, material.validation), None)
+        return Candidate(strategy, pretrained, choosing_loss(pretrained, material), None)
     network = (
         build_network(pretrained.config, pretrained.horizon, seed) if strategy == "scratch" else deepcopy(pretrained)
     )
@@ -67,10 +66,15 @@ def tune(
     result = fit(network, material, config, watch)
     network.requires_grad_(True)
     set_residual_spread(network, material.validation)
-    return Candidate(strategy, network, result.best_loss, result)
+    return Candidate(strategy, network, choosing_loss(network, material), result)
 
 
-def averaged_candidate(zero_shot: Candidate, tuned: Candidate, validation: Sequence[Batch]) -> Candidate:
+def choosing_loss(network: Network, material: Material) -> float:
+    """The loss that ranks candidates: on windows that stopped no training, where there are any."""
+    return validate(network, material.choosing or material.validation)
+
+
+def averaged_candidate(zero_shot: Candidate, tuned: Candidate, material: Material) -> Candidate:
     """The network half-way between the two in weight space (Wortsman et al., 2022, "Robust fine-tuning")."""
     network = deepcopy(zero_shot.network)
     other = tuned.network.state_dict()
@@ -78,7 +82,7 @@ def averaged_candidate(zero_shot: Candidate, tuned: Candidate, validation: Seque
         for name, value in network.state_dict().items():
             value.lerp_(other[name], 0.5)
     note = f"half zero-shot, half {tuned.strategy}"
-    return Candidate("average", network, validate(network, validation), None, note)
+    return Candidate("average", network, choosing_loss(network, material), None, note)
 
 
 def select(candidates: Sequence[Candidate], fallback: Strategy = "zero-shot") -> Candidate:

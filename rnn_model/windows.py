@@ -189,15 +189,17 @@ class Split:
         tuning = self.tuning(windows)
         return tuning.until(_earliest(self.validation, tuning.end))
 
-    def validation_index(self) -> Index:
-        """Every validation window of every series that is long enough."""
-        row, series = np.nonzero(self.validation >= 0)
-        return Index(series.astype(np.int64), self.validation[row, series])
+    def stopping_index(self) -> Index:
+        """The earlier validation windows, which stop a training (the only one, where there is one)."""
+        return _taking_part(self.validation[: max(1, len(self.validation) - 1)])
+
+    def choosing_index(self) -> Index:
+        """The last validation window of each series, which ranks candidates."""
+        return _taking_part(self.validation[-1:])
 
     def test_index(self, cutoff: int) -> Index:
         """The windows of one test cutoff, over the series that are long enough."""
-        series = np.nonzero(self.test[cutoff] >= 0)[0].astype(np.int64)
-        return Index(series, self.test[cutoff, series])
+        return _taking_part(self.test[cutoff : cutoff + 1])
 
 
 def split_windows(windows: Windows, horizon: int, cutoffs: int, step: int, validation: int, min_history: int) -> Split:
@@ -219,6 +221,12 @@ def split_windows(windows: Windows, horizon: int, cutoffs: int, step: int, valid
     first = _earliest(test, np.zeros(len(windows), np.int64))
     origins = first - horizon * np.arange(validation, 0, -1)[:, None]  # (V, N)
     return Split(test, np.where(origins >= min_history, origins, -1))
+
+
+def _taking_part(origins: Ints) -> Index:
+    """(K, N) -> every window of every series that is long enough for it."""
+    row, series = np.nonzero(origins >= 0)
+    return Index(series.astype(np.int64), origins[row, series])
 
 
 def _earliest(origins: Ints, otherwise: Ints) -> Ints:

@@ -28,9 +28,11 @@ def finetune_model(handle: WindowSet, base: Model, config: FinetuneConfig, seed:
     check_rhythm(card, handle)
     strategies, reason = allowed_strategies(windows, split, handle, config)
     training, tuning = split.training(windows), split.tuning(windows)
-    validation = tuning.batches(split.validation_index(), card.model.context, handle.horizon)
-    draw = training.drawing(config.batch_size, card.model.context, handle.horizon, handle.min_history, seed)
-    material = Material(draw, validation)
+    context = card.model.context
+    stopping = tuning.batches(split.stopping_index(), context, handle.horizon)
+    choosing = tuning.batches(split.choosing_index(), context, handle.horizon)
+    draw = training.drawing(config.batch_size, context, handle.horizon, handle.min_history, seed)
+    material = Material(draw, stopping, choosing)
     made: dict[Strategy, Candidate] = {}
     contenders: list[Contender] = []
     for strategy in strategies:
@@ -38,7 +40,7 @@ def finetune_model(handle: WindowSet, base: Model, config: FinetuneConfig, seed:
             log_params(run, {"candidate": strategy, "finetune": config.model_dump(mode="json"), "seed": seed})
             if strategy == "average":
                 tuned = min((made[s] for s in TUNED if s in made), key=lambda c: c.validation_loss)
-                candidate = averaged_candidate(made["zero-shot"], tuned, validation)
+                candidate = averaged_candidate(made["zero-shot"], tuned, material)
             else:
                 with training_progress(run, f"fine-tune {strategy}", config.steps) as watch:
                     candidate = tune(network, strategy, material, config, seed, watch)
@@ -58,7 +60,7 @@ def allowed_strategies(
 ) -> tuple[tuple[Strategy, ...], str]:
     """The declared strategies with zero-shot first and averages last; zero-shot alone on very small data, and why."""
     count = split.training(windows).count(handle.min_history, handle.horizon)
-    validation = len(split.validation_index().series)
+    validation = min(len(split.stopping_index().series), len(split.choosing_index().series))
     if count < FEWEST_WINDOWS or not validation:
         why = f"{count} training and {validation} validation windows; tuning needs {FEWEST_WINDOWS} and 1"
         return ("zero-shot",), f"zero-shot, because the target is too small to tune on: {why}"

@@ -1,5 +1,7 @@
 """Figures and tables a person reads: what MLflow shows, and what the terminal ends with."""
 
+import sys
+
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
@@ -114,11 +116,11 @@ def calibration_chart(forecasts: pl.DataFrame) -> Figure:
 def print_table(evaluation: Evaluation, title: str, chosen: str | None) -> None:
     """The backtest in the terminal, the best MASE first; the chosen model is marked."""
     table = Table(title=title, title_justify="left")
-    table.add_column("model")
+    table.add_column("model", no_wrap=True)
     for metric in METRICS:
         table.add_column(metric, justify="right")
     for name, row in sorted(evaluation.table.items(), key=lambda item: np.nan_to_num(item[1]["MASE"], nan=np.inf)):
         cells = [f"{row[metric]:.4g}" if metric in row else "" for metric in METRICS]
         marked = name == chosen
         table.add_row(f"{name} (chosen)" if marked else name, *cells, style="bold" if marked else "")
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 110).print(table)

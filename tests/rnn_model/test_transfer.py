@@ -157,7 +157,7 @@ def test_the_average_is_the_midpoint_of_both_and_changes_neither(lively: Build, 
     ends = [lively(seed=s, spine=spine) for s in (1, 2)]
     before = [weights_digest(network) for network in ends]
     zero, tuned = (Candidate(s, n, 1.0, None) for s, n in zip(("zero-shot", "full"), ends, strict=True))
-    made = averaged_candidate(zero, tuned, material().validation)
+    made = averaged_candidate(zero, tuned, material())
     for name, value in made.network.state_dict().items():
         first, second = (network.state_dict()[name] for network in ends)
         torch.testing.assert_close(value, (first + second) / 2)

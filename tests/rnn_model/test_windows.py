@@ -168,7 +168,7 @@ def test_a_short_series_takes_part_in_what_it_is_long_enough_for() -> None:
     assert split.test.tolist() == [[34, 6, 5, -1], [36, 8, 7, -1]]
     assert split.validation.tolist() == [[30, -1, -1, -1]]
     assert split.training(windows).end.tolist() == [30, 6, 5, 0]
-    assert split.validation_index().series.tolist() == [0]
+    assert split.choosing_index().series.tolist() == [0]
     assert split.test_index(1).series.tolist() == [0, 1, 2]
     assert split.test_index(1).origin.tolist() == [36, 8, 7]
 
@@ -230,7 +230,8 @@ def material(values: np.ndarray) -> tuple[Split, list[Batch]]:
     draw = split.training(windows).drawing(64, 16, 5, 6, seed=1)
     return split, [
         *(draw(step) for step in range(5)),
-        *split.tuning(windows).batches(split.validation_index(), 16, 5),
+        *split.tuning(windows).batches(split.stopping_index(), 16, 5),
+        *split.tuning(windows).batches(split.choosing_index(), 16, 5),
     ]
 
 
@@ -285,3 +286,16 @@ def test_a_flipped_bit_on_disk_is_found(tmp_path: Path, name: str) -> None:
     with pytest.raises(IntegrityError, match=name) as raised:
         load_windows(folder)
     assert raised.value.exit_code == 76
+
+
+def test_the_windows_that_choose_are_not_those_that_stop() -> None:
+    windows = from_arrays([np.arange(60.0)], np.array([[1, 1]]))
+    split = split_windows(windows, horizon=5, cutoffs=2, step=5, validation=3, min_history=4)
+    assert split.stopping_index().origin.tolist() == [35, 40]
+    assert split.choosing_index().origin.tolist() == [45]
+
+
+def test_one_validation_window_stops_and_chooses() -> None:
+    windows = from_arrays([np.arange(60.0)], np.array([[1, 1]]))
+    split = split_windows(windows, horizon=5, cutoffs=2, step=5, validation=1, min_history=4)
+    assert split.stopping_index().origin.tolist() == split.choosing_index().origin.tolist() == [45]
