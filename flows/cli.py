@@ -5,11 +5,12 @@ import inspect
 import json
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, ClassVar, NoReturn, get_type_hints
 
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the bars and the last line speak here
 
@@ -34,11 +35,11 @@ from flows.forecast import forecast
 from flows.pipeline import pipeline
 from flows.pretrain import pretrain
 from rnn_model.artefact import write_file
-from rnn_model.errors import CarryoverError, ConfigError, ServiceError
+from rnn_model.errors import CarryoverError, ConfigError, ServiceError, UnsafeError, WriteError
 from tasks.config import TargetConfig, home
 from tasks.handles import Forecast, Model, Outcome
 from tasks.report import print_table
-from tasks.tracking import page
+from tasks.tracking import finite, flatten, page
 
 COMMANDS: dict[str, "Flow[..., Any]"] = {
     "run": pipeline,
@@ -47,6 +48,8 @@ COMMANDS: dict[str, "Flow[..., Any]"] = {
     "evaluate": evaluate,
     "forecast": forecast,
 }
+SECRET = ("tracking.uri", "target.path", "source.path")  # refused values that may hold one are not repeated
+KEPT = "finished stages are kept and used again; run the same command again"
 PRESETS = Path(__file__).parent / "presets"
 
 
@@ -77,7 +80,7 @@ class Command(BaseSettings):
 
 def command_class(name: str, flow: "Flow[..., Any]", yaml_file: Path | None) -> type[Command]:
     """The options of a command, from the signature and docstring of its flow."""
-    hints, words = get_type_hints(flow.fn), argument_docs(flow.fn)
+    hints, words = get_type_hints(flow.fn, include_extras=True), argument_docs(flow.fn)
     fields: dict[str, Any] = {}
     for parameter in inspect.signature(flow.fn).parameters.values():
         required = parameter.default is inspect.Parameter.empty
@@ -110,8 +113,8 @@ def run(arguments: list[str]) -> int:
         print(overview())
         return 0 if arguments else 2
     name, *options = arguments
-    log = log_to_file()
     try:
+        log = log_to_file()
         if name not in COMMANDS:
             raise ConfigError(f"command {name!r} is not known; use one of {', '.join(COMMANDS)}")
         return execute(name, options)
@@ -120,9 +123,14 @@ def run(arguments: list[str]) -> int:
     except ValidationError as error:
         return complain(validation_words(error), ConfigError.exit_code)
     except KeyboardInterrupt:
-        return complain("interrupted; what was finished is kept, and the same command goes on from there", 130)
+        return complain(f"interrupted; {KEPT}", 130)
     except TerminationSignal:
-        return complain("terminated; what was finished is kept, and the same command goes on from there", 143)
+        return complain(f"terminated; {KEPT}", 143)
+    except OSError as error:
+        code = UnsafeError.exit_code if isinstance(error, PermissionError) else WriteError.exit_code
+        return complain(
+            f"{error.filename or home()}: {error.strerror}; choose a place that can be read and written", code
+        )
     except Exception as error:  # the last line of defence: a traceback belongs in the log file
         logging.getLogger("carryover").exception("unexpected failure")
         away = "Failed to reach API" in str(error) or "ephemeral Prefect API" in str(error)
@@ -140,9 +148,17 @@ def execute(name: str, options: list[str]) -> int:
     return 0
 
 
+class Parser(argparse.ArgumentParser):
+    """argparse that raises instead of printing its usage and leaving."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the command line."""
+        raise ConfigError(f"{message}; {self.prog} --help lists all options")
+
+
 def parse(kind: type[Command], name: str, options: list[str]) -> Command:
     """Options -> a validated command. Raises ConfigError for an option that does not exist, naming the nearest."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"carryover {name}",
         usage=f"carryover {name} [--option value ...]",
         description=kind.__doc__,
@@ -199,7 +215,9 @@ def show(result: Any, parameters: dict[str, Any], summary: Path | None) -> None:
     elif isinstance(result, Outcome):
         show_outcome(result, parameters["target"].resolved())
     if summary is not None:
-        write_file(summary, (json.dumps(result.model_dump(mode="json"), indent=1) + "\n").encode())
+        write_file(
+            summary, (json.dumps(finite(result.model_dump(mode="json")), indent=1, allow_nan=False) + "\n").encode()
+        )
         print(f"summary: {summary}")
 
 
@@ -222,12 +240,19 @@ def show_outcome(result: Outcome, target: TargetConfig) -> None:
         if not store.startswith("http")
         else f"\nLook at the runs:   {page(result.run)}"
     )
-    horizon = f"--window.horizon {result.evaluation.horizon} " if result.evaluation else ""
-    model = result.model_uri or result.model.folder
-    print(
-        f"Make a forecast:    carryover forecast --model {model} --target.path {target.path} "
-        f"--target.freq {target.freq} {horizon}--output forecast.parquet"
-    )
+    horizon = {"window": {"horizon": result.evaluation.horizon}} if result.evaluation else {}
+    options = {"model": result.model_uri or str(result.model.folder)} | horizon | {"output": "forecast.parquet"}
+    asked = {"target": target.model_dump(mode="json", exclude_defaults=True, exclude={"max_quarantined"})}
+    print(f"Make a forecast:    carryover forecast {as_options(options | asked)}")
+
+
+def as_options(values: dict[str, Any]) -> str:
+    """Nested settings as a command line that gives them again."""
+    words = []
+    for name, value in flatten(values).items():
+        text = json.dumps(value) if isinstance(value, list) else str(value)
+        words += [f"--{name}", shlex.quote(text)]
+    return " ".join(words)
 
 
 def overview() -> str:
@@ -250,7 +275,7 @@ def validation_words(error: ValidationError) -> str:
     parts = []
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"]) or "options"
-        shown = where != "tracking.uri" and not isinstance(item["input"], dict)  # that one is refused for its secret
+        shown = where not in SECRET and not isinstance(item["input"], dict)  # that one is refused for its secret
         given = f" (got {item['input']!r})" if shown else ""
         parts.append(f"{where}: {item['msg'].removeprefix('Value error, ')}{given}")
     return "; ".join(parts)

@@ -3,12 +3,13 @@
 from prefect import flow
 
 from flows.stages import prepare
-from tasks.config import BacktestConfig, TargetConfig, TrackingConfig, WindowConfig
+from tasks.config import BacktestConfig, TargetConfig, TrackingConfig, WindowConfig, check_windows
 from tasks.evaluate import backtest_models
 from tasks.handles import Outcome
+from tasks.metrics import backtest_metrics
 from tasks.pretrain import start_from
 from tasks.report import report
-from tasks.tracking import tracked
+from tasks.tracking import log_metrics, tracked
 
 
 @flow(name="evaluate")
@@ -32,8 +33,10 @@ def evaluate(
     sections = {"model": model, "target": target, "window": window, "backtest": backtest, "tracking": tracking}
     with tracked(tracking, target.name, f"{target.name} h{window.horizon} evaluate", sections) as run:
         scored = start_from(model, tracking)
-        validated, windows = prepare(target, window, backtest, scored.context)
+        check_windows(window, scored.context)
+        validated, windows = prepare(target, window, backtest, scored.context, run)
         evaluation = backtest_models(validated.dataset, windows, (scored,), backtest, run)
+        log_metrics(run, backtest_metrics(evaluation.table[scored.strategy]))
         report(validated.dataset, evaluation, None, scored.strategy, run)
     return Outcome(
         run=run, data=validated.dataset.fingerprint, account=validated.account, evaluation=evaluation, model=scored

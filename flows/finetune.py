@@ -3,7 +3,15 @@
 from prefect import flow
 
 from flows.stages import prepare
-from tasks.config import BacktestConfig, FinetuneConfig, TargetConfig, TrackingConfig, WindowConfig
+from tasks.config import (
+    BacktestConfig,
+    FinetuneConfig,
+    Seed,
+    TargetConfig,
+    TrackingConfig,
+    WindowConfig,
+    check_windows,
+)
 from tasks.finetune import finetune_model
 from tasks.handles import Outcome
 from tasks.pretrain import start_from
@@ -19,7 +27,7 @@ def finetune(
     finetune: FinetuneConfig = FinetuneConfig(),
     backtest: BacktestConfig = BacktestConfig(),
     tracking: TrackingConfig = TrackingConfig(),
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Outcome:
     """Fine-tune a pretrained model on a target; the test windows stay unseen.
 
@@ -37,8 +45,9 @@ def finetune(
     sections |= {"backtest": backtest, "tracking": tracking, "seed": seed}
     with tracked(tracking, target.name, f"{target.name} h{window.horizon} finetune", sections) as run:
         base = start_from(model, tracking)
-        validated, windows = prepare(target, window, backtest, base.context)
-        selection = finetune_model(windows, base, finetune, seed, run)
+        check_windows(window, base.context)
+        validated, windows = prepare(target, window, backtest, base.context, run)
+        selection = finetune_model(validated.dataset, windows, base, finetune, seed, run)
         best = selection.best
         uri = publish_model(validated.dataset, best.model, window.horizon, {"val/best_loss": best.validation_loss}, run)
     return Outcome(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from tasks.config import HorizonConfig, TargetConfig, TrackingConfig
+from tasks.config import HorizonConfig, TargetConfig, TrackingConfig, check_output
 from tasks.forecast import write_forecast
 from tasks.handles import Forecast
 from tasks.ingest import ingest
@@ -28,6 +28,7 @@ def forecast(
         window: how far ahead to forecast
         tracking: where models are looked up
     """
+    check_output(output)
     target = target.resolved()
     chosen = start_from(model, tracking)
-    return write_forecast(ingest(target, target.name), chosen.folder, window.horizon, output)
+    return write_forecast(ingest(target, target.name), target, chosen.folder, window.horizon, output)

@@ -10,15 +10,18 @@ from tasks.config import (
     BacktestConfig,
     FinetuneConfig,
     PretrainConfig,
+    Seed,
     SourceConfig,
     TargetConfig,
     TrackingConfig,
     WindowConfig,
-    check_sections,
+    check_source,
+    check_windows,
 )
 from tasks.evaluate import backtest_models
 from tasks.finetune import finetune_model
 from tasks.handles import Outcome
+from tasks.metrics import backtest_metrics
 from tasks.pretrain import pretrain_model, start_from
 from tasks.publish import publish_model
 from tasks.report import report
@@ -35,7 +38,7 @@ def pipeline(
     finetune: FinetuneConfig = FinetuneConfig(),
     backtest: BacktestConfig = BacktestConfig(),
     tracking: TrackingConfig = TrackingConfig(),
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Outcome:
     """Carry a target through the whole chain: pretrain, fine-tune, and compare everything on the same windows.
 
@@ -50,30 +53,24 @@ def pipeline(
         tracking: where runs are logged
         seed: every random number follows from it
     """
-    check_sections(window, model)
     target = target.resolved()
-    sections: dict[str, Any] = {
-        "source": source,
-        "target": target,
-        "window": window,
-        "model": model,
-        "pretrain": pretrain,
-    }
-    sections |= {"finetune": finetune, "backtest": backtest, "tracking": tracking, "seed": seed}
+    check_source(source, window.horizon, target)
+    sections: dict[str, Any] = {"source": source, "target": target, "window": window, "model": model}
+    sections |= {"pretrain": pretrain, "finetune": finetune, "backtest": backtest, "tracking": tracking, "seed": seed}
     with tracked(tracking, target.name, f"{target.name} h{window.horizon}", sections) as run:
-        validated, windows = prepare(target, window, backtest, model.context)
-        if pretrain.from_ is None:
-            corpus = prepare_corpus(source, window, model, validated.dataset, seed)
-            base = pretrain_model(corpus, model, pretrain, window.horizon, seed, run)
-        else:
-            base = start_from(pretrain.from_, tracking)
-        selection = finetune_model(windows, base, finetune, seed, run)
+        known = start_from(pretrain.from_, tracking, model) if pretrain.from_ else None
+        context = known.context if known else model.context
+        check_windows(window, context)
+        validated, windows = prepare(target, window, backtest, context, run)
+        base = known or pretrain_model(
+            prepare_corpus(source, window, model, validated, seed, run), model, pretrain, window.horizon, seed, run
+        )
+        selection = finetune_model(validated.dataset, windows, base, finetune, seed, run)
         contenders = tuple(c.model for c in selection.contenders)
         evaluation = backtest_models(validated.dataset, windows, contenders, backtest, run)
         report(validated.dataset, evaluation, selection, selection.chosen, run)
-        uri = publish_model(
-            validated.dataset, selection.best.model, window.horizon, evaluation.table[selection.chosen], run
-        )
+        metrics = backtest_metrics(evaluation.table[selection.chosen])
+        uri = publish_model(validated.dataset, selection.best.model, window.horizon, metrics, run)
     return Outcome(
         run=run,
         data=validated.dataset.fingerprint,

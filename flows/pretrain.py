@@ -4,7 +4,7 @@ from prefect import flow
 
 from flows.stages import prepare_corpus
 from rnn_model.config import ModelConfig
-from tasks.config import HorizonConfig, PretrainConfig, SourceConfig, TrackingConfig
+from tasks.config import HorizonConfig, PretrainConfig, Seed, SourceConfig, TrackingConfig, check_source
 from tasks.handles import Model
 from tasks.pretrain import pretrain_model
 from tasks.tracking import tracked
@@ -17,7 +17,7 @@ def pretrain(
     model: ModelConfig = ModelConfig(),
     pretrain: PretrainConfig = PretrainConfig(),
     tracking: TrackingConfig = TrackingConfig(),
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Model:
     """Train a network on the source and leave a model folder to start from.
 
@@ -29,6 +29,7 @@ def pretrain(
         tracking: where runs are logged
         seed: every random number follows from it
     """
+    check_source(source, window.horizon, None)
     sections = {
         "source": source,
         "window": window,
@@ -38,5 +39,5 @@ def pretrain(
         "seed": seed,
     }
     with tracked(tracking, "pretrain", f"pretrain h{window.horizon}", sections) as run:
-        corpus = prepare_corpus(source, window, model, None, seed)
+        corpus = prepare_corpus(source, window, model, None, seed, run)
         return pretrain_model(corpus, model, pretrain, window.horizon, seed, run)

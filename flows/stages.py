@@ -1,31 +1,35 @@
 """Parts that several flows share: a target made ready, and a corpus to pretrain on."""
 
 from rnn_model.config import ModelConfig
-from rnn_model.errors import ConfigError
 from tasks.config import BacktestConfig, HorizonConfig, SourceConfig, TargetConfig, WindowConfig
-from tasks.handles import Corpus, Dataset, Validated, WindowSet
+from tasks.frequency import long_season_of, parse_frequency
+from tasks.handles import Corpus, Run, Validated, WindowSet
 from tasks.ingest import ingest
 from tasks.pretrain import collect, synthesise
+from tasks.tracking import log_dataset
 from tasks.validate import validate
 from tasks.window import make_windows
 
 
 def prepare(
-    target: TargetConfig, window: WindowConfig, backtest: BacktestConfig, context: int
+    target: TargetConfig, window: WindowConfig, backtest: BacktestConfig, context: int, run: Run
 ) -> tuple[Validated, WindowSet]:
-    """Ingest, validate and window a target."""
+    """Ingest, validate, log and window a target."""
     validated = validate(ingest(target, target.name), target, window.min_history + window.horizon, context)
+    log_dataset(run, validated.dataset, "target")
     return validated, make_windows(validated.dataset, window, backtest)
 
 
 def prepare_corpus(
-    source: SourceConfig, window: HorizonConfig, model: ModelConfig, target: Dataset | None, seed: int
+    source: SourceConfig, window: HorizonConfig, model: ModelConfig, target: Validated | None, seed: int, run: Run
 ) -> Corpus:
-    """The synthetic corpus, or a real collection without the target's series."""
-    freq = source.freq or (target.freq if target else None)
-    if freq is None:
-        raise ConfigError("source.freq is missing: name the frequency to pretrain for, e.g. --source.freq MS")
+    """The synthetic corpus for the target's rhythm, or a real collection without the target's series."""
+    known = target.dataset if target else None
     if source.path is None:
-        return synthesise(source.synthetic, freq, seed)
+        freq = source.freq or (known.freq if known else "")
+        season = source.season or (known.periods[0] if known else parse_frequency(freq).periods[0])
+        longest = model.context + 2 * window.horizon
+        return synthesise(source.synthetic, freq, (season, long_season_of(season)), longest, seed)
     validated = validate(ingest(source, "source"), source, window.horizon + 1, model.context)
-    return collect(validated.dataset, target)
+    log_dataset(run, validated.dataset, "source")
+    return collect(validated.dataset, known)

@@ -68,10 +68,11 @@ def open_checked(folder: Path) -> Path:
             f"{folder}: no complete artefact here ({type(error).__name__}: {error}); "
             f"expected a folder written by carryover, with {MANIFEST}. Make it anew, or name another."
         ) from error
-    broken = sorted(name for name, digest in found.items() if digest != listed[name])
+    present = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST}
+    broken = sorted({name for name, digest in found.items() if digest != listed[name]} | (present ^ set(listed)))
     if broken:
         raise IntegrityError(
-            f"{folder}: {', '.join(broken)} changed since it was written (SHA-256 differs from {MANIFEST}). "
+            f"{folder}: {', '.join(broken)} changed since it was written (not what {MANIFEST} lists). "
             "Delete the folder and make it anew."
         )
     return folder
@@ -110,7 +111,7 @@ def _seal(staging: Path) -> None:
 
 
 def _swap(staging: Path, folder: Path) -> None:
-    if folder.exists():  # damaged, or of the same name and replaced on purpose
+    if folder.exists():  # damaged, or it would have been kept
         old = _staging(folder)
         folder.rename(old)
         staging.rename(folder)

@@ -29,6 +29,8 @@ class ModelCard(Section):
     freq: str = Field(description="frequency it was made for, e.g. MS")
     periods: tuple[int, int] = Field(description="short and long season in steps; equal where there is one")
     horizon: int = Field(ge=1, description="steps decoded in one pass; longer horizons roll forward")
+    gaps: str = Field("missing", description="what a time without a row is: missing or zero")
+    seen: dict[str, str] = Field(default_factory=dict, description="series -> last time it was fitted or chosen on")
     strategy: str = Field(description="how the weights came about, e.g. pretrain, zero-shot, full")
     lineage: dict[str, str] = Field(default_factory=dict, description="digests of the data and the parent")
 

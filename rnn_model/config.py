@@ -9,6 +9,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 QUANTILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+MEDIAN = QUANTILES.index(0.5)
+DECILES = tuple(map(str, QUANTILES))  # as columns of a forecast
 HORIZON_LIMIT = 512  # steps: the longest horizon that can be asked for
 
 
@@ -63,7 +65,9 @@ class SyntheticConfig(Section):
     """The synthetic corpus: seeded, so it needs no download and cannot leak."""
 
     series: int = Field(20_000, ge=8, le=20_000_000, description="series to generate")
-    length: int = Field(320, ge=32, le=8192, description="points of the longest series")
+    length: int | None = Field(
+        None, ge=32, le=16_384, description="points of the longest series; none: context + 2 horizons"
+    )
     periods: tuple[int, ...] | None = Field(
         None, description="seasons that occur, in steps; none: those of the target's frequency"
     )

@@ -9,6 +9,7 @@ from rnn_model.seeding import numpy_rng
 from rnn_model.synthetic import FAMILIES, Array, Rng, column, long_season
 from rnn_model.windows import Ints, Windows
 
+LENGTH = 320  # points of the longest series where none is declared
 SHORTEST = 10  # points of the shortest series
 CHUNK = 2048  # series generated at a time: bounds memory, and fixes the random stream
 
@@ -21,13 +22,14 @@ def generate(
     `periods` are the seasons that occur; every series states one of them, but one in twelve states it wrongly.
     """
     values, lengths, stated = [], [], []
+    longest = config.length or LENGTH
     for chunk in range(0, config.series, CHUNK):
         size = min(CHUNK, config.series - chunk)
         rng = numpy_rng(seed, "corpus", chunk)
         period = rng.choice(np.asarray(periods, dtype=np.int64), size)
-        length = draw_lengths(rng, period, config.length)
-        block = make_chunk(rng, period, length, config.length)
-        keep = np.arange(config.length) < column(length)
+        length = draw_lengths(rng, period, longest)
+        block = make_chunk(rng, period, length, longest)
+        keep = np.arange(longest) < column(length)
         values.append(block[keep].astype(np.float32))
         lengths.append(length)
         stated.append(state_periods(rng, period, periods))

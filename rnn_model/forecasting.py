@@ -6,9 +6,9 @@ Shapes: B windows, T context, H horizon, Q quantiles.
 import torch
 from torch import Tensor
 
-from rnn_model.config import HORIZON_LIMIT, ModelConfig
+from rnn_model.config import HORIZON_LIMIT, MEDIAN, ModelConfig
 from rnn_model.errors import ConfigError
-from rnn_model.network import MEDIAN, Network
+from rnn_model.network import Network
 
 PREDICT_BATCH = 512  # windows per pass: bounds memory
 LIMIT = 1.5  # forecasts reach at most this many trained horizons

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from rnn_model.config import QUANTILES
+from rnn_model.config import MEDIAN, QUANTILES
 
 TARGET_CLAMP = 6.0  # arcsinh units, about 200 spreads: one wild target cannot own a batch
 
@@ -22,5 +22,5 @@ def squared(deciles: Tensor, target: Tensor) -> Tensor:
     """Mean squared error of the centre: (B, H, Q), (B, H) -> scalar; NaN targets do not count."""
     observed = ~target.isnan()
     y = torch.where(observed, target, 0.0).clamp(-TARGET_CLAMP, TARGET_CLAMP)
-    error = deciles[..., len(QUANTILES) // 2] - y
+    error = deciles[..., MEDIAN] - y
     return (error.square() * observed).sum() / observed.sum().clamp_min(1)

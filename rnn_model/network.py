@@ -13,10 +13,9 @@ import torch.nn.functional as fn
 from torch import Tensor, nn
 
 from rnn_model.cells import Readout, build_cell
-from rnn_model.config import QUANTILES, ModelConfig
+from rnn_model.config import MEDIAN, QUANTILES, ModelConfig
 from rnn_model.scaling import Scale, window_scale
 
-MEDIAN = len(QUANTILES) // 2
 CYCLES = ((0, 1), (0, 2), (0, 3), (1, 1), (1, 2))  # (season, how many of its cycles back) laid under the horizon
 CANDIDATES = len(CYCLES) + 1  # and the last observed value
 POINT_FEATURES = 6  # value, its mask, and both again one short and one long season earlier

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rnn_model.config import FitConfig
+from rnn_model.config import MEDIAN, FitConfig
 from rnn_model.errors import DataError, TrainingError
 from rnn_model.losses import pinball, squared
 from rnn_model.network import Network, PlainForecaster
@@ -217,7 +217,7 @@ def set_residual_spread(network: Network, batches: Sequence[Batch]) -> None:
     with torch.no_grad():
         for batch in batches:
             deciles, scale = network(batch.context, batch.periods, batch.target.shape[1])
-            residuals.append(scale.apply(batch.target) - deciles[..., deciles.shape[-1] // 2])
+            residuals.append(scale.apply(batch.target) - deciles[..., MEDIAN])
     errors = torch.cat(residuals)  # (B, H)
     known = ~errors.isnan()
     mean_square = (errors.nan_to_num(0.0).square() * known).sum(0) / known.sum(0).clamp_min(1)

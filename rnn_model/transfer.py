@@ -43,6 +43,11 @@ def movable(strategy: Strategy, name: str) -> bool:
     return strategy in ("full", "scratch")
 
 
+def tuned_rate(config: FitConfig, strategy: Strategy) -> float:
+    """The peak learning rate of a strategy; 0 for those that train nothing."""
+    return min(1.0, config.learning_rate * RATE.get(strategy, 0.0))
+
+
 def tune(
     pretrained: Network,
     strategy: Strategy,
@@ -62,7 +67,7 @@ def tune(
     )
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(movable(strategy, name))
-    config = config.model_copy(update={"learning_rate": min(1.0, config.learning_rate * RATE[strategy])})
+    config = config.model_copy(update={"learning_rate": tuned_rate(config, strategy)})
     result = fit(network, material, config, watch)
     network.requires_grad_(True)
     set_residual_spread(network, material.validation)

@@ -9,8 +9,8 @@ import polars as pl
 from statsforecast import StatsForecast
 from statsforecast.models import AutoETS, DynamicOptimizedTheta, Naive, SeasonalNaive
 
+from rnn_model.config import DECILES
 from rnn_model.windows import Floats, Index, Windows
-from tasks.metrics import DECILES
 
 MODELS = {"SeasonalNaive": SeasonalNaive, "AutoETS": AutoETS, "DynamicOptimizedTheta": DynamicOptimizedTheta}
 LEVELS = (20, 40, 60, 80)  # central intervals whose ends, with the point forecast, are the nine deciles

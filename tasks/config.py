@@ -5,12 +5,12 @@ import hashlib
 import os
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from rnn_model.config import HORIZON_LIMIT, FitConfig, ModelConfig, Section, SyntheticConfig
+from rnn_model.config import HORIZON_LIMIT, FitConfig, Section, SyntheticConfig
 from rnn_model.errors import CarryoverError, ConfigError
 from rnn_model.transfer import Strategy
 from tasks.frequency import parse_frequency
@@ -25,16 +25,20 @@ HOST = re.compile(
 )  # a name or number, perhaps a port; anything else may be a secret
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
 def home() -> Path:
     """Where everything is written: $CARRYOVER_HOME, else the project's data folder."""
     return Path(os.environ.get("CARRYOVER_HOME") or PROJECT / "data").resolve()
 
 
-def code_digest() -> str:
-    """SHA-256 over the sources of rnn_model: results made by other code are other results."""
+def code_digest(*packages: str) -> str:
+    """SHA-256 over the sources of packages: results made by other code are other results."""
     digest = hashlib.sha256()
-    for path in sorted((PROJECT / "rnn_model").glob("*.py")):
-        digest.update(path.read_bytes())
+    for package in packages:
+        for path in sorted((PROJECT / package).glob("*.py")):
+            digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
@@ -48,6 +52,8 @@ class ColumnsConfig(Section):
 
 class SeriesConfig(Section):
     """Where series come from and what is asked of them."""
+
+    section: ClassVar[str] = "target"  # the option's prefix, for messages
 
     path: str | None = Field(None, description="CSV or Parquet: a file or a glob")
     freq: str | None = Field(None, description="time between rows: h, D, W-MON, MS, QS, YS, 15min ...")
@@ -65,6 +71,13 @@ class SeriesConfig(Section):
             as_value_error(parse_frequency, freq)
         return freq
 
+    @field_validator("path")
+    @classmethod
+    def _local(cls, path: str | None) -> str | None:
+        if path is not None and "://" in path:  # not shown: an address may hold a secret
+            raise ValueError("path is an address; local files and globs are read, so copy it here first")
+        return path
+
     @model_validator(mode="after")
     def _path_has_freq(self) -> "SeriesConfig":
         if self.path is not None and self.freq is None:
@@ -74,6 +87,8 @@ class SeriesConfig(Section):
 
 class SourceConfig(SeriesConfig):
     """What the network is pretrained on: your own collection, or (no path) the synthetic corpus."""
+
+    section: ClassVar[str] = "source"
 
     synthetic: SyntheticConfig = Field(SyntheticConfig(), description="the synthetic corpus")
 
@@ -155,7 +170,9 @@ class TrackingConfig(Section):
     """Where runs are logged."""
 
     uri: str | None = Field(None, description="MLflow address; none: $MLFLOW_TRACKING_URI, else a file in data/")
-    experiment: str | None = Field(None, description="MLflow experiment; none: the target's name")
+    experiment: str | None = Field(
+        None, max_length=100, pattern=r"^\w[\w .-]*$", description="MLflow experiment; none: the target's name"
+    )
 
     @field_validator("uri")
     @classmethod
@@ -163,21 +180,40 @@ class TrackingConfig(Section):
         if uri is None:
             return None
         parts = urlsplit(uri)
-        if "://" not in uri or not HOST.fullmatch(parts.netloc) or "password" in parts.query.lower():
+        if "://" not in uri or not HOST.fullmatch(parts.netloc) or parts.query:
             raise ValueError(
-                "expected an address such as http://127.0.0.1:5000, without credentials, which would be logged; "
-                "set one that holds them as MLFLOW_TRACKING_URI"
+                "expected an address such as http://127.0.0.1:5000; credentials and queries would be logged, so "
+                "an address that holds any is set as MLFLOW_TRACKING_URI"
             )
         return uri
 
 
-def check_sections(window: WindowConfig, model: ModelConfig) -> None:
-    """Refuse combinations that no single section can see. Raises ConfigError."""
-    if window.min_history > model.context:
+def check_windows(window: WindowConfig, context: int) -> None:
+    """Refuse a history longer than what the network sees. Raises ConfigError."""
+    if window.min_history > context:
         raise ConfigError(
-            f"window.min_history {window.min_history} is longer than model.context {model.context}; "
-            "lower the one or raise the other"
+            f"window.min_history {window.min_history} is longer than the network's context {context}; "
+            "lower the one or raise model.context"
         )
+
+
+def check_source(source: SourceConfig, horizon: int, target: TargetConfig | None) -> str:
+    """The frequency to pretrain for. Raises ConfigError where it is missing, foreign, or the corpus is too short."""
+    freq = source.freq or (target.freq if target else None)
+    if freq is None:
+        raise ConfigError("source.freq is missing: name the frequency to pretrain for, e.g. --source.freq MS")
+    if target and target.freq and parse_frequency(freq).rhythm != parse_frequency(target.freq).rhythm:
+        raise ConfigError(f"source.freq {freq} differs from target.freq {target.freq}; pretrain for the target's")
+    length = source.synthetic.length
+    if source.path is None and length is not None and length < 2 * horizon:
+        raise ConfigError(f"source.synthetic.length {length} is under two horizons; make it at least {2 * horizon}")
+    return freq
+
+
+def check_output(output: Path) -> None:
+    """Refuse a forecast file of another kind. Raises ConfigError."""
+    if output.suffix.lower() != ".parquet":
+        raise ConfigError(f"output {output} does not end in .parquet; forecasts are written as Parquet")
 
 
 def as_value_error(call: object, *arguments: object) -> object:

@@ -3,6 +3,8 @@
 The rules are Pandera checks that look at values. A series that breaks one is set aside whole; the others go on.
 """
 
+import hashlib
+
 import numpy as np
 import pandera.polars as pa
 import polars as pl
@@ -25,7 +27,7 @@ def split_rows(
     rows = rows.with_columns(first=pl.col("ds").min().over("unique_id")).with_columns(
         position=grid_position(frequency, pl.col("ds"), pl.col("first"))
     )
-    quarantine = check(rows, need)
+    quarantine = check(rows, need, gaps)
     good = rows.join(quarantine.select("unique_id"), on="unique_id", how="anti", maintain_order="left")
     used = on_grid(good, frequency, gaps)
     sizes = used.group_by("unique_id", maintain_order=True).agg(grid=pl.len())
@@ -51,7 +53,7 @@ def split_rows(
     return used, quarantine, account
 
 
-def schema(need: int) -> pa.DataFrameSchema:
+def schema(need: int, gaps: str) -> pa.DataFrameSchema:
     """The contract over rows sorted by (unique_id, ds) with their grid `position`; a failing row names its series."""
     series = "unique_id"
 
@@ -62,6 +64,7 @@ def schema(need: int) -> pa.DataFrameSchema:
     same_time = pl.col("ds") == pl.col("ds").shift(1).over(series)
     smallest = pl.col("position").diff().over(series).min().over(series)
     span = pl.col("position").max().over(series) + 1
+    sparse = gaps == "zero"  # rows exist only where something happened: rare ones say nothing of the frequency
     head = pl.col("ds").is_first_distinct().over(series)  # series-level rules speak once, at the first row
     return pa.DataFrameSchema(
         {
@@ -76,7 +79,7 @@ def schema(need: int) -> pa.DataFrameSchema:
             rule("time out of range", ~in_range(pl.col("ds"))),
             rule("conflicting duplicate", same_time),
             rule("off the frequency", pl.col("position").is_null()),
-            rule("coarser than the frequency", (smallest > 1) & (pl.len().over(series) > 2) & head),
+            rule("coarser than the frequency", (smallest > 1) & (pl.len().over(series) > 2) & head & (not sparse)),
             rule("mostly gaps", (span > SPARSEST * pl.len().over(series)) & head),
             rule("no value at all", (observed == 0) & head),
             rule(f"shorter than {need}", (observed > 0) & (observed < need) & head),
@@ -85,16 +88,16 @@ def schema(need: int) -> pa.DataFrameSchema:
     )
 
 
-def check(rows: pl.DataFrame, need: int) -> pl.DataFrame:
+def check(rows: pl.DataFrame, need: int, gaps: str = "missing") -> pl.DataFrame:
     """One line per broken series: unique_id, rule (the first it breaks), ds of the first bad row, rows it holds."""
     try:
-        schema(need).validate(rows, lazy=True)
+        schema(need, gaps).validate(rows, lazy=True)
         failures = pl.DataFrame({"index": [], "check": []}, schema={"index": pl.Int64, "check": pl.String})
     except SchemaErrors as errors:
         failures = errors.failure_cases.select(pl.col("index").cast(pl.Int64), pl.col("check").cast(pl.String))
         if failures["index"].null_count():
             raise DataError(f"columns are not as declared: {errors.failure_cases.row(0)}") from errors
-    order = {c.name: n for n, c in enumerate(schema(need).checks)}
+    order = {c.name: n for n, c in enumerate(schema(need, gaps).checks)}
     numbered = rows.with_row_index("index").select(pl.col("index").cast(pl.Int64), "unique_id", "ds")
     first = (
         failures.join(numbered, on="index", how="left", maintain_order="left")
@@ -137,3 +140,14 @@ def frame_windows(frame: pl.DataFrame, periods: tuple[int, int]) -> Windows:
     values = frame["y"].fill_null(float("nan")).to_numpy()
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     return Windows(values, offsets, np.tile(np.array(periods, dtype=np.int64), (len(lengths), 1)), lengths)
+
+
+def content_fingerprint(frame: pl.DataFrame) -> str:
+    """SHA-256 over the sorted rows: ids with their lengths, times and values as raw little-endian bytes."""
+    digest = hashlib.sha256()
+    ids = frame["unique_id"].rle().struct.unnest()
+    for length, name in ids.iter_rows():
+        digest.update(f"{length}:{len(name)}:{name};".encode())
+    digest.update(frame["ds"].cast(pl.Int64).to_numpy().tobytes())
+    digest.update(frame["y"].fill_null(float("nan")).to_numpy().tobytes())
+    return digest.hexdigest()

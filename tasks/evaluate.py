@@ -10,13 +10,15 @@ from prefect import task
 from prefect.artifacts import create_table_artifact
 
 from rnn_model.artefact import digest_json, open_checked, publish
-from rnn_model.checkpoint import load_model
+from rnn_model.checkpoint import ModelCard, load_model
+from rnn_model.config import DECILES
+from rnn_model.errors import ConfigError
 from rnn_model.windows import Floats, Index, Split, Windows
 from tasks.baselines import forecast_baseline
 from tasks.config import BacktestConfig, home
-from tasks.forecaster import forecast_windows
+from tasks.forecaster import check_freq, forecast_windows
 from tasks.handles import Dataset, Evaluation, Model, Run, WindowSet
-from tasks.metrics import DECILES, DEFINITIONS, METRICS, overall, per_series, with_owa
+from tasks.metrics import DEFINITIONS, METRICS, backtest_metrics, overall, per_series, ranked, with_owa
 from tasks.progress import bar
 from tasks.tracking import child, compare_page, describe, log_metrics, log_params, log_table, set_tags
 from tasks.window import open_windows
@@ -48,9 +50,9 @@ def backtest_models(
     dataset: Dataset, handle: WindowSet, models: tuple[Model, ...], config: BacktestConfig, parent: Run
 ) -> Evaluation:
     """Score every model and baseline, log each on a run of its own, and publish the forecasts."""
-    windows, split, _ = open_windows(handle)
+    windows, split = open_windows(handle)
     bench = Bench(handle, windows, split, pl.read_parquet(open_checked(dataset.folder) / "data.parquet"))
-    fingerprint = evaluation_fingerprint(handle)
+    fingerprint = evaluation_fingerprint(dataset, handle)
     frames: dict[str, pl.DataFrame] = {}
     runs: dict[str, Run] = {}
     for name in map(str, config.baselines):
@@ -64,12 +66,12 @@ def backtest_models(
     scores = {name: per_series(frame, bench.rows, handle.season) for name, frame in frames.items()}
     table = with_owa({name: overall(score) for name, score in scores.items()})
     for name, run in runs.items():
-        log_metrics(run, {f"backtest/{metric}": table[name][metric] for metric in METRICS if metric in table[name]})
+        log_metrics(run, backtest_metrics(table[name]))
         set_tags(run, {"carryover.evaluation": fingerprint})
     log_table(parent, table, "backtest.json")
     log_table(parent, {"definitions": DEFINITIONS}, "metric_definitions.json")
     set_tags(parent, {"carryover.evaluation": fingerprint})
-    folder = publish_backtest(frames, scores, fingerprint, models)
+    folder = publish_backtest(frames, scores, parent.run_id)
     show(table)
     note = [
         markdown(table),
@@ -94,17 +96,32 @@ def child_run(parent: Run, name: str) -> Run:
         return run
 
 
-def evaluation_fingerprint(handle: WindowSet) -> str:
+def evaluation_fingerprint(dataset: Dataset, handle: WindowSet) -> str:
     """Digest of what makes two evaluations comparable: data, cutoffs, horizon, season and metric definitions."""
     cuts = [handle.horizon, handle.cutoffs, handle.step, handle.min_history, handle.season]
-    return digest_json([handle.fingerprint, cuts, DEFINITIONS])
+    return digest_json([dataset.fingerprint, cuts, DEFINITIONS])
 
 
 def backtest_model(model: Model, bench: Bench) -> pl.DataFrame:
     """One network over all cutoffs, as a forecast frame."""
-    network, _ = load_model(model.folder)
+    network, card = load_model(model.folder)
+    check_freq(card, bench.handle.freq)
+    check_unseen(card, bench)
     horizon = bench.handle.horizon
     return bench.run(model.strategy, lambda windows, index: forecast_windows(network, windows, index, horizon))
+
+
+def check_unseen(card: ModelCard, bench: Bench) -> None:
+    """Refuse to score a model on what it was fitted or chosen on. Raises ConfigError."""
+    taking_part = np.nonzero((bench.split.test >= 0).any(0))[0]
+    first = bench.split.tuning(bench.windows).end[taking_part]  # points before the first test cutoff
+    cutoffs = bench.rows[bench.windows.offsets[taking_part] + first - 1]
+    for name, cutoff in cutoffs.select("unique_id", pl.col("ds").dt.to_string("iso")).iter_rows():
+        if card.seen.get(name, "") > cutoff:
+            raise ConfigError(
+                f"the model has seen series {name!r} up to {card.seen[name]}, past its first test cutoff {cutoff}; "
+                "a test on seen data says nothing: use fewer --backtest.cutoffs, newer data, or a model from before"
+            )
 
 
 def backtest_baseline(name: str, bench: Bench, longest: int) -> pl.DataFrame:
@@ -132,11 +149,8 @@ def forecast_rows(deciles: Floats, windows: Windows, index: Index, history: pl.D
     return pl.concat([truth.with_columns(cutoff, step), flat], how="horizontal")
 
 
-def publish_backtest(
-    frames: dict[str, pl.DataFrame], scores: dict[str, pl.DataFrame], fingerprint: str, models: tuple[Model, ...]
-) -> Path:
-    """All forecasts and per-series scores, long, with a model column."""
-    key = digest_json([fingerprint, sorted(frames), [m.weights for m in models]])
+def publish_backtest(frames: dict[str, pl.DataFrame], scores: dict[str, pl.DataFrame], run_id: str) -> Path:
+    """All forecasts and per-series scores of a run, long, with a model column."""
 
     def write(staging: Path) -> None:
         labelled = [frame.with_columns(model=pl.lit(name)) for name, frame in frames.items()]
@@ -144,21 +158,20 @@ def publish_backtest(
         scored = [score.with_columns(model=pl.lit(name)) for name, score in scores.items()]
         pl.concat(scored).write_parquet(staging / "scores.parquet")
 
-    return publish(home() / "backtests" / key[:16], write)
+    return publish(home() / "backtests" / run_id, write)
 
 
 def markdown(table: dict[str, dict[str, float]]) -> str:
     """The table as Markdown, the best first."""
     lines = ["| model | " + " | ".join(METRICS) + " |", "|---" * (1 + len(METRICS)) + "|"]
-    for name, row in sorted(table.items(), key=lambda item: item[1]["MASE"]):
+    for name, row in ranked(table):
         lines.append(f"| {name} | " + " | ".join(f"{row[m]:.4g}" if m in row else "" for m in METRICS) + " |")
     return "\n".join(lines)
 
 
 def show(table: dict[str, dict[str, float]]) -> None:
     """The backtest as a Prefect artifact, the best first."""
-    ranked = sorted(table.items(), key=lambda item: item[1]["MASE"])
-    rows = [{"model": name} | {m: round(row[m], 4) for m in METRICS if m in row} for name, row in ranked]
+    rows = [{"model": name} | {m: round(row[m], 4) for m in METRICS if m in row} for name, row in ranked(table)]
     create_table_artifact(
         table=rows, key="backtest", description="every model on the same windows; lower is better but coverage"
     )

@@ -1,5 +1,6 @@
 """Fine-tuning: the strategies compete on validation windows that end before the first test cutoff."""
 
+import polars as pl
 from prefect import task
 from prefect.artifacts import create_table_artifact
 
@@ -7,12 +8,12 @@ from rnn_model.artefact import digest_json
 from rnn_model.checkpoint import ModelCard, load_model, save_model, weights_digest
 from rnn_model.errors import ConfigError
 from rnn_model.training import Material
-from rnn_model.transfer import Candidate, Strategy, averaged_candidate, select, tune
-from rnn_model.windows import Split, Windows
+from rnn_model.transfer import Candidate, Strategy, averaged_candidate, select, tune, tuned_rate
+from rnn_model.windows import Ints, Split, Windows
 from tasks.config import FinetuneConfig, home
 from tasks.forecaster import check_freq
-from tasks.handles import Contender, Model, Run, Selection, WindowSet
-from tasks.progress import training_progress
+from tasks.handles import Contender, Dataset, Model, Run, Selection, WindowSet
+from tasks.progress import training_progress, training_record
 from tasks.tracking import child, log_metrics, log_params, set_tags
 from tasks.window import open_windows
 
@@ -21,11 +22,14 @@ TUNED: tuple[Strategy, ...] = ("full", "biases", "head")
 
 
 @task
-def finetune_model(handle: WindowSet, base: Model, config: FinetuneConfig, seed: int, parent: Run) -> Selection:
+def finetune_model(
+    dataset: Dataset, handle: WindowSet, base: Model, config: FinetuneConfig, seed: int, parent: Run
+) -> Selection:
     """Make every candidate, log each as a run of its own, and choose one on the validation windows."""
-    windows, split, _ = open_windows(handle)
+    windows, split = open_windows(handle)
     network, card = load_model(base.folder)
     check_rhythm(card, handle)
+    card = target_card(card, base, dataset, handle, last_times(dataset, windows, split.tuning(windows).end))
     strategies, reason = allowed_strategies(windows, split, handle, config)
     training, tuning = split.training(windows), split.tuning(windows)
     context = card.model.context
@@ -37,7 +41,8 @@ def finetune_model(handle: WindowSet, base: Model, config: FinetuneConfig, seed:
     contenders: list[Contender] = []
     for strategy in strategies:
         with child(parent, strategy, "candidate", {"carryover.strategy": strategy}) as run:
-            log_params(run, {"candidate": strategy, "finetune": config.model_dump(mode="json"), "seed": seed})
+            own = {"candidate": strategy, "learning_rate": tuned_rate(config, strategy), "seed": seed}
+            log_params(run, own | {"finetune": config.model_dump(mode="json")})
             if strategy == "average":
                 tuned = min((made[s] for s in TUNED if s in made), key=lambda c: c.validation_loss)
                 candidate = averaged_candidate(made["zero-shot"], tuned, material)
@@ -45,7 +50,7 @@ def finetune_model(handle: WindowSet, base: Model, config: FinetuneConfig, seed:
                 with training_progress(run, f"fine-tune {strategy}", config.steps) as watch:
                     candidate = tune(network, strategy, material, config, seed, watch)
             made[strategy] = candidate
-            contenders.append(keep(candidate, card, base, handle, run))
+            contenders.append(keep(candidate, card, run))
             log_metrics(run, {"val/best_loss": candidate.validation_loss})
             set_tags(run, {"carryover.weights": contenders[-1].model.weights})
     chosen = select(list(made.values()))
@@ -78,26 +83,37 @@ def check_rhythm(card: ModelCard, handle: WindowSet) -> None:
         )
 
 
-def keep(candidate: Candidate, card: ModelCard, base: Model, handle: WindowSet, run: Run) -> Contender:
-    """Write a candidate's folder, named by its content, and hand it on."""
-    weights = weights_digest(candidate.network)
-    own = card.model_copy(
+def last_times(dataset: Dataset, windows: Windows, end: Ints) -> dict[str, str]:
+    """Series -> time of the last of its first `end` (N,) points; series of which nothing was seen are left out."""
+    some = end > 0
+    rows = pl.read_parquet(dataset.data)[(windows.offsets[:-1] + end - 1)[some]]
+    return dict(rows.select("unique_id", pl.col("ds").dt.to_string("iso")).iter_rows())
+
+
+def target_card(card: ModelCard, base: Model, dataset: Dataset, handle: WindowSet, seen: dict[str, str]) -> ModelCard:
+    """The card of a model tuned or chosen on a target: its rhythm, its lineage, and what it has seen by when."""
+    later = {name: max(time, card.seen.get(name, time)) for name, time in seen.items()}
+    return card.model_copy(
         update={
-            "strategy": candidate.strategy,
             "freq": handle.freq,
             "periods": handle.periods,
-            "lineage": card.lineage | {"target": handle.fingerprint, "parent": base.weights},
+            "gaps": handle.gaps,
+            "seen": card.seen | later,
+            "lineage": card.lineage | {"target": dataset.fingerprint, "parent": base.weights},
         }
     )
+
+
+def keep(candidate: Candidate, card: ModelCard, run: Run) -> Contender:
+    """Write a candidate's folder, named by its content, and hand it on."""
+    weights = weights_digest(candidate.network)
+    own = card.model_copy(update={"strategy": candidate.strategy})
     folder = home() / "models" / f"{candidate.strategy}-{digest_json([weights, own.model_dump(mode='json')])[:16]}"
-    history = (
-        [(p.step, p.train_loss, p.validation_loss) for p in candidate.training.history] if candidate.training else []
-    )
-    save_model(candidate.network, own, folder, {"history": history, "note": candidate.note})
+    record = training_record(candidate.training) if candidate.training else {"history": []}
+    save_model(candidate.network, own, folder, record | {"note": candidate.note})
     model = Model(folder=folder, weights=weights, strategy=candidate.strategy, context=card.model.context, run=run)
-    return Contender(
-        model=model, validation_loss=candidate.validation_loss, history=tuple(history), note=candidate.note
-    )
+    history = tuple((row["step"], row["train_loss"], row["validation_loss"]) for row in record["history"])
+    return Contender(model=model, validation_loss=candidate.validation_loss, history=history, note=candidate.note)
 
 
 def explain(chosen: Candidate, made: dict[Strategy, Candidate]) -> str:

@@ -9,16 +9,17 @@ from prefect.artifacts import create_table_artifact
 
 from rnn_model.artefact import open_checked, write_file
 from rnn_model.checkpoint import load_model
-from rnn_model.errors import ConfigError
+from rnn_model.errors import ConfigError, DataError
 from rnn_model.forecasting import check_horizon
+from tasks.config import TargetConfig
 from tasks.forecaster import check_freq, forecast_frame, usable_series
 from tasks.handles import Dataset, Forecast
 
 
 @task
-def write_forecast(dataset: Dataset, model: Path, horizon: int, output: Path) -> Forecast:
+def write_forecast(dataset: Dataset, config: TargetConfig, model: Path, horizon: int, output: Path) -> Forecast:
     """Continue every series of a data set and write unique_id, ds, cutoff, y_hat and the deciles to `output`."""
-    made = forecast_dataset(dataset, model, horizon, output)
+    made = forecast_dataset(dataset, config, model, horizon, output)
     rows = [{"series": made.series, "rows": made.rows, "left out": len(made.left_out), "file": str(made.output)}]
     create_table_artifact(
         table=rows, key="forecast", description=f"{dataset.name}, {horizon} steps from each series' end"
@@ -26,18 +27,33 @@ def write_forecast(dataset: Dataset, model: Path, horizon: int, output: Path) ->
     return made
 
 
-def forecast_dataset(dataset: Dataset, model: Path, horizon: int, output: Path) -> Forecast:
+def forecast_dataset(dataset: Dataset, config: TargetConfig, model: Path, horizon: int, output: Path) -> Forecast:
     """As `write_forecast`. Series that cannot be forecast are named in the result; `output` is whole or untouched."""
-    if output.suffix.lower() != ".parquet":
-        raise ConfigError(f"output {output} does not end in .parquet; forecasts are written as Parquet")
     network, card = load_model(model)
     check_freq(card, dataset.freq)
+    check_same("gaps", card.gaps, dataset.gaps)
+    check_same("season", card.periods[0], dataset.periods[0])
     check_horizon(card.horizon, horizon)
     open_checked(dataset.folder)
     used, quarantine = usable_series(pl.read_parquet(dataset.data), card)
+    share = quarantine.height / (quarantine.height + used["unique_id"].n_unique())
+    if share > config.max_quarantined:
+        raise DataError(
+            f"{dataset.name}: {quarantine.height} series cannot be forecast, a share of {share:.0%} (allowed: "
+            f"{config.max_quarantined:.0%}): {', '.join(sorted(set(quarantine['rule'])))}; mend the data, or raise "
+            "--target.max_quarantined"
+        )
     frame = forecast_frame(network, card, used, horizon)
     buffer = io.BytesIO()
     frame.write_parquet(buffer)
     write_file(output, buffer.getvalue())
     left_out = dict(quarantine.select("unique_id", "rule").iter_rows())
     return Forecast(output=output, rows=frame.height, series=used["unique_id"].n_unique(), left_out=left_out)
+
+
+def check_same(option: str, made: object, given: object) -> None:
+    """A model forecasts as it was trained; an option that says otherwise is refused, not ignored."""
+    if made != given:
+        raise ConfigError(
+            f"the model was made with {option} {made}, the target has {given}; use --target.{option} {made}"
+        )

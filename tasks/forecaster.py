@@ -6,13 +6,13 @@ Free of the orchestrator and the tracker, so that a served model needs neither.
 import polars as pl
 
 from rnn_model.checkpoint import ModelCard
+from rnn_model.config import DECILES, MEDIAN
 from rnn_model.errors import ConfigError, DataError
 from rnn_model.forecasting import predict
 from rnn_model.network import Network
 from rnn_model.windows import Floats, Index, Windows
 from tasks.contract import frame_windows, split_rows
 from tasks.frequency import grid_time, parse_frequency
-from tasks.metrics import DECILES, MEDIAN
 
 COLUMNS = ["unique_id", "ds", "cutoff", "y_hat", *DECILES]
 
@@ -40,7 +40,7 @@ def forecast_frame(network: Network, card: ModelCard, used: pl.DataFrame, horizo
         grid_time(frequency, pl.col("first"), pl.col("n") - 1).alias("cutoff"),
     )
     flat = deciles.reshape(-1, deciles.shape[-1])
-    columns = {"y_hat": flat[:, DECILES.index(MEDIAN)]} | {q: flat[:, i] for i, q in enumerate(DECILES)}
+    columns = {"y_hat": flat[:, MEDIAN]} | {q: flat[:, i] for i, q in enumerate(DECILES)}
     return pl.concat([times, pl.DataFrame(columns)], how="horizontal").select(COLUMNS)
 
 

@@ -47,12 +47,17 @@ class Frequency:
     def periods(self) -> tuple[int, int]:
         """Short and long season in steps, as the network is told; equal where there is one."""
         season = NETWORK_SEASON.get(self.unit, self.season) if self.count == 1 else self.season
-        return season, LONG_SEASON.get(season, season)
+        return season, long_season_of(season)
 
     @property
     def rhythm(self) -> tuple[str, int]:
         """What two frequencies share when they differ in their anchor alone: MS and ME, W-MON and W-SUN."""
         return ("month", MONTHS[self.unit] * self.count) if self.unit in MONTHS else (self.unit, self.count)
+
+
+def long_season_of(season: int) -> int:
+    """The season around a short one, itself where there is none."""
+    return LONG_SEASON.get(season, season)
 
 
 def parse_frequency(text: str) -> Frequency:

@@ -25,6 +25,7 @@ class Dataset(Section):
     freq: str
     season: int = Field(description="steps of one season, as metrics use it")
     periods: tuple[int, int] = Field(description="short and long season, as the network is told")
+    gaps: str = Field(description="what a grid point without a row is: missing or zero")
     rows: int
     series: int
 
@@ -66,6 +67,7 @@ class WindowSet(Section):
     freq: str
     season: int
     periods: tuple[int, int]
+    gaps: str
     horizon: int
     min_history: int
     validation: int
@@ -80,6 +82,7 @@ class Corpus(Section):
     fingerprint: str
     name: str
     freq: str
+    periods: tuple[int, int]
     series: int
     left_out: int = Field(0, description="series that also stand in the target, and were left out")
 

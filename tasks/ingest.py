@@ -2,7 +2,6 @@
 
 import csv
 import glob
-import hashlib
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
@@ -13,13 +12,15 @@ from prefect import task
 from rnn_model.artefact import publish
 from rnn_model.errors import DataError
 from tasks.config import SeriesConfig, home
-from tasks.frequency import parse_frequency
+from tasks.contract import content_fingerprint
+from tasks.frequency import long_season_of, parse_frequency
 from tasks.handles import Dataset
 
 DIALECTS = (("unique_id", "ds", "y"), ("item_id", "timestamp", "target"))
 NAMES = ("unique_id", "ds", "y")
 FORMATS = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m")
 ZONED = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z", "%Y-%m-%d %H:%M%#z")
+FARTHEST_DAY = 2_932_896  # 31 December 9999, in days since 1970
 CHUNK = 1 << 22  # bytes read at a time while the encoding is checked
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
@@ -42,9 +43,8 @@ def ingest_files(config: SeriesConfig, name: str, root: Path) -> Dataset:
         name=name,
         freq=str(config.freq),
         season=config.season or frequency.season,
-        periods=frequency.periods
-        if config.season is None
-        else (config.season, max(config.season, frequency.periods[1])),
+        periods=frequency.periods if config.season is None else (config.season, long_season_of(config.season)),
+        gaps=config.gaps,
         rows=frame.height,
         series=frame["unique_id"].n_unique(),
     )
@@ -173,7 +173,7 @@ def map_columns(path: Path, found: list[str], config: SeriesConfig) -> tuple[str
             hint = f"nearest is {lowered[near[0]]!r}; " if near else ""
             raise DataError(
                 f"{path}: no column {wanted!r}, found {', '.join(map(repr, found[:12]))}; {hint}"
-                f"map it with --target.columns.{option} NAME"
+                f"map it with --{config.section}.columns.{option} NAME"
             )
     return id_, ds, y
 
@@ -185,7 +185,7 @@ def typed(frame: pl.DataFrame, path: Path, config: SeriesConfig) -> pl.DataFrame
     """
     kind = frame.schema["unique_id"]
     if kind.is_nested() or kind == pl.Binary:
-        raise DataError(f"{path}: column unique_id holds {kind}, expected names; map another with --target.columns.id")
+        raise DataError(f"{path}: column unique_id holds {kind}, expected names; {another(config, 'id')}")
     frame = frame.with_columns(pl.col("unique_id").cast(pl.String))
     refuse(frame, pl.col("unique_id").is_null() | (pl.col("unique_id") == ""), "unique_id", "a name", path)
     parsed = frame.select(
@@ -195,14 +195,17 @@ def typed(frame: pl.DataFrame, path: Path, config: SeriesConfig) -> pl.DataFrame
     return parsed.with_columns(unsigned.alias("y"))
 
 
+def another(config: SeriesConfig, column: str) -> str:
+    """What to do about a column of the wrong kind."""
+    return f"map another with --{config.section}.columns.{column}"
+
+
 def parse_numbers(frame: pl.DataFrame, path: Path, config: SeriesConfig) -> pl.Series:
     """y as Float64; empty, NaN and the declared null values become null."""
     if frame.schema["y"].is_numeric() or frame.schema["y"] == pl.Null:
         return frame["y"].cast(pl.Float64).fill_nan(None)
     if frame.schema["y"] != pl.String:
-        raise DataError(
-            f"{path}: column y holds {frame.schema['y']}, expected numbers; map another with --target.columns.y"
-        )
+        raise DataError(f"{path}: column y holds {frame.schema['y']}, expected numbers; {another(config, 'y')}")
     text = pl.col("y").str.strip_chars()
     text = pl.when(text.is_in(["", *config.null_values])).then(None).otherwise(text)
     number = text.cast(pl.Float64, strict=False)
@@ -215,6 +218,7 @@ def parse_times(frame: pl.DataFrame, path: Path, config: SeriesConfig) -> pl.Ser
     kind = frame.schema["ds"]
     if kind == pl.Date or kind == pl.Datetime:
         zone = getattr(kind, "time_zone", None)
+        refuse_far_times(frame, path)
         ds = frame["ds"].cast(pl.Datetime("us", zone)) if zone is None else frame["ds"].dt.convert_time_zone("UTC")
         ds = ds.dt.cast_time_unit("us")
         allowed = "a date such as 2024-01-31"
@@ -224,12 +228,21 @@ def parse_times(frame: pl.DataFrame, path: Path, config: SeriesConfig) -> pl.Ser
         like = f"the first one, {text[0]!r}" if len(ds) and ds[0] is not None else "2024-01-31"
         allowed = f"a date like {like} ({config.datetime_format or 'ISO 8601'})"
     else:
-        raise DataError(
-            f"{path}: column ds holds {kind}, expected dates such as 2024-01-31; map another with --target.columns.ds"
-        )
+        raise DataError(f"{path}: column ds holds {kind}, expected dates such as 2024-01-31; {another(config, 'ds')}")
     checked = frame.with_columns(parsed=ds)
     refuse(checked, pl.col("parsed").is_null(), "ds", allowed, path)
     return ds
+
+
+def refuse_far_times(frame: pl.DataFrame, path: Path) -> None:
+    """Timestamps further away than any calendar reaches come from a damaged file; Polars cannot convert them."""
+    kind = frame.schema["ds"]
+    per_day = (
+        1 if kind == pl.Date else 86_400 * {"ms": 10**3, "us": 10**6, "ns": 10**9}[getattr(kind, "time_unit", "us")]
+    )
+    days = pl.col("ds").to_physical() // per_day
+    far = frame.with_columns(days=days, ds=pl.col("ds").to_physical())
+    refuse(far, pl.col("days").abs() > FARTHEST_DAY, "ds", "a date between the years 0 and 9999", path)
 
 
 def parse_text_times(text: pl.Series, declared: str | None) -> pl.Series:
@@ -254,17 +267,6 @@ def refuse(frame: pl.DataFrame, bad: pl.Expr, column: str, allowed: str, path: P
         more = f" (and {rows.height - 1} more rows)" if rows.height > 1 else ""
         where = f"{path}: row {row['row']}, series {row['unique_id']!r}"
         raise DataError(f"{where}: {column} is {row[column]!r}{more}; expected {allowed}")
-
-
-def content_fingerprint(frame: pl.DataFrame) -> str:
-    """SHA-256 over the sorted rows: ids with their lengths, times and values as raw little-endian bytes."""
-    digest = hashlib.sha256()
-    ids = frame["unique_id"].rle().struct.unnest()
-    for length, name in ids.iter_rows():
-        digest.update(f"{length}:{len(name)}:{name};".encode())
-    digest.update(frame["ds"].cast(pl.Int64).to_numpy().tobytes())
-    digest.update(frame["y"].fill_null(float("nan")).to_numpy().tobytes())
-    return digest.hexdigest()
 
 
 def first_line(error: Exception) -> str:

@@ -7,9 +7,8 @@ import numpy as np
 import polars as pl
 from utilsforecast import losses
 
-from rnn_model.config import QUANTILES
+from rnn_model.config import DECILES, QUANTILES
 
-DECILES = [str(q) for q in QUANTILES]
 MEDIAN = "0.5"
 METRICS = ("MASE", "RMSSE", "sMAPE", "MAE", "WQL", "coverage_80", "OWA")
 DEFINITIONS = {
@@ -40,7 +39,7 @@ def per_series(forecast: pl.DataFrame, history: pl.DataFrame, season: int) -> pl
         seen.group_by(KEYS).agg(n=pl.len(), n_smape=NOT_BOTH_ZERO.sum(), sum_abs=pl.col("y").abs().sum()),
         losses.mae(frame, ["m"]).rename({"m": "MAE"}),
         losses.smape(frame, ["m"]).rename({"m": "sMAPE"}),
-        losses.mqloss(frame, {"QL": DECILES}, np.array(QUANTILES)),
+        losses.mqloss(frame, {"QL": list(DECILES)}, np.array(QUANTILES)),
         losses.coverage(frame, ["m"], 80).rename({"m": "coverage_80"}),
         _scaled(frame, past, season),
     ]
@@ -79,6 +78,16 @@ def with_owa(table: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
         model: row | {"OWA": 0.5 * (row["sMAPE"] / base["sMAPE"] + row["MASE"] / base["MASE"])}
         for model, row in table.items()
     }
+
+
+def backtest_metrics(row: dict[str, float]) -> dict[str, float]:
+    """A row of the table under the names it has in MLflow."""
+    return {f"backtest/{metric}": row[metric] for metric in METRICS if metric in row}
+
+
+def ranked(table: dict[str, dict[str, float]]) -> list[tuple[str, dict[str, float]]]:
+    """The table's rows, the best MASE first, those without one last."""
+    return sorted(table.items(), key=lambda item: np.nan_to_num(item[1]["MASE"], nan=np.inf))
 
 
 def per_step(forecast: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:

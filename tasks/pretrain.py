@@ -15,31 +15,36 @@ from rnn_model.artefact import digest_json, open_checked
 from rnn_model.checkpoint import ModelCard, load_model, save_model, weights_digest
 from rnn_model.config import FitConfig, ModelConfig, SyntheticConfig
 from rnn_model.corpus import generate
-from rnn_model.errors import DataError, ServiceError
+from rnn_model.errors import DataError, IntegrityError, ServiceError
 from rnn_model.network import Network, build_network
 from rnn_model.training import FitResult, Material, Watch, fit, set_residual_spread
 from rnn_model.windows import Windows, load_windows, save_windows
 from tasks.config import PretrainConfig, TrackingConfig, code_digest, home
 from tasks.contract import frame_windows
-from tasks.frequency import parse_frequency
 from tasks.handles import Corpus, Dataset, Model, Run
-from tasks.progress import advance, bar, training_progress
-from tasks.tracking import child, fetch_model, log_metrics, log_params
+from tasks.progress import advance, bar, replay_history, training_progress, training_record
+from tasks.tracking import child, fetch_model, log_folder, log_metrics, log_params
 
+STRETCH, VARIED = 12, 8  # values that tell two series apart, and how often they have to change
 HELD_OUT = 0.05  # share of the source's series that validate the pretraining
 
 
 @task
-def synthesise(config: SyntheticConfig, freq: str, seed: int) -> Corpus:
-    """The synthetic corpus for a frequency, under data/windows; made once for equal arguments."""
-    periods = config.periods or tuple(sorted({1, parse_frequency(freq).periods[0]}))
-    key = digest_json(["synthetic", config.model_dump(mode="json"), periods, seed, code_digest()])
+def synthesise(config: SyntheticConfig, freq: str, periods: tuple[int, int], longest: int, seed: int) -> Corpus:
+    """The synthetic corpus for a frequency, under data/windows; made once for equal arguments.
+
+    `periods` are the seasons that the target will state, `longest` the points of the longest series, where the
+    config declares none.
+    """
+    config = config.model_copy(update={"length": config.length or longest})
+    occurring = config.periods or tuple(sorted({1, periods[0]}))
+    key = digest_json(["synthetic", config.model_dump(mode="json"), occurring, seed, code_digest("rnn_model")])
     folder = home() / "windows" / f"synthetic-{key[:16]}"
     if not folder.is_dir():
         with bar(config.series, "synthetic corpus", "series") as shown:
-            corpus = generate(config, periods, seed, advance(shown))
-        save_windows(corpus, folder, {"periods": periods, "seed": seed})
-    return Corpus(folder=folder, fingerprint=key, name="synthetic", freq=freq, series=config.series)
+            corpus = generate(config, occurring, seed, advance(shown))
+        save_windows(corpus, folder, {"periods": occurring, "seed": seed})
+    return Corpus(folder=folder, fingerprint=key, name="synthetic", freq=freq, periods=periods, series=config.series)
 
 
 @task
@@ -49,10 +54,12 @@ def collect(source: Dataset, target: Dataset | None) -> Corpus:
 
 
 def collect_windows(source: Dataset, target: Dataset | None, root: Path) -> Corpus:
-    """Series of `source` whose values do not occur in `target` under any name. Raises DataError if none is left."""
+    """Series of `source` no stretch of which occurs in `target`, under any name. Raises DataError if none is left."""
     frame = pl.read_parquet(open_checked(source.folder) / "data.parquet")
-    known = series_digests(pl.read_parquet(open_checked(target.folder) / "data.parquet")) if target else {}
-    twins = [name for digest, name in series_digests(frame).items() if digest in known]
+    twins: list[str] = []
+    if target is not None:
+        known = np.concatenate([*stretches(pl.read_parquet(open_checked(target.folder) / "data.parquet")).values()])
+        twins = [name for name, own in stretches(frame).items() if np.isin(own, known).any()]
     frame = frame.filter(~pl.col("unique_id").is_in(twins))
     if frame.is_empty():
         raise DataError(f"{source.name}: every series also stands in the target; pretrain on other series")
@@ -63,66 +70,84 @@ def collect_windows(source: Dataset, target: Dataset | None, root: Path) -> Corp
         fingerprint=key,
         name=source.name,
         freq=source.freq,
+        periods=source.periods,
         series=frame["unique_id"].n_unique(),
         left_out=len(twins),
     )
 
 
-def series_digests(frame: pl.DataFrame) -> dict[str, str]:
-    """Digest of each series' first 32 values -> its id: a longer copy of a series is found as well as an equal one."""
-    heads = frame.group_by("unique_id", maintain_order=True).agg(pl.col("y").drop_nulls().head(32))
-    return {digest_json(values): name for name, values in heads.iter_rows() if len(set(values)) > 2}
+def stretches(frame: pl.DataFrame) -> dict[str, "np.ndarray[Any, np.dtype[np.uint64]]"]:
+    """Series -> a hash of every STRETCH consecutive observed values: copies are found wherever they start.
+
+    Stretches with fewer than VARIED changes of value do not count: short patterns of zeros and ones occur by chance.
+    """
+    out = {}
+    for (name,), group in frame.drop_nulls("y").group_by("unique_id", maintain_order=True):
+        values = group["y"].to_numpy()
+        if len(values) < STRETCH:
+            out[str(name)] = np.empty(0, dtype=np.uint64)
+            continue
+        bits = values.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15)  # odd, so it mixes without losing anything
+        bits ^= bits >> np.uint64(29)
+        sliding = np.lib.stride_tricks.sliding_window_view
+        powers = np.uint64(0x100000001B3) ** np.arange(STRETCH, dtype=np.uint64)  # wraps, as a rolling hash does
+        hashes = (sliding(bits, STRETCH) * powers).sum(1, dtype=np.uint64)
+        changes = sliding(np.diff(values) != 0, STRETCH - 1).sum(1)
+        out[str(name)] = hashes[changes >= VARIED]
+    return out
 
 
 @task
 def pretrain_model(
     corpus: Corpus, model: ModelConfig, config: PretrainConfig, horizon: int, seed: int, parent: Run
 ) -> Model:
-    """Train a fresh network on the corpus, or take the model that equal settings already gave."""
-    threads = torch.get_num_threads()
-    settings = [
-        model.model_dump(),
-        config.model_dump(exclude={"from_"}),
-        corpus.freq,
-        horizon,
-        seed,
-        threads,
-        code_digest(),
-    ]
-    folder = home() / "models" / f"pretrain-{digest_json([corpus.fingerprint, *settings])[:16]}"
+    """Train a fresh network on the corpus, or take the model that equal settings already gave, with its history."""
+    code, threads = code_digest("rnn_model"), torch.get_num_threads()
+    settings = [model.model_dump(), config.model_dump(exclude={"from_"}), corpus.freq, corpus.periods]
+    key = digest_json([corpus.fingerprint, *settings, horizon, seed, threads, code])
+    folder = home() / "models" / f"pretrain-{key[:16]}"
     with child(parent, "pretrain", "pretrain", {"data.source": corpus.fingerprint}) as run:
         log_params(
             run, {"model": model.model_dump(mode="json"), "pretrain": config.model_dump(mode="json"), "seed": seed}
         )
-        if not folder.is_dir():
+        if folder.is_dir():
+            replay_history(run, folder)
+        else:
             network = build_network(model, horizon, seed)
             with training_progress(run, "pretrain", config.steps) as watch:
                 result = fit_corpus(network, load_windows(corpus.folder), config, seed, watch)
             card = ModelCard(
                 model=model,
                 freq=corpus.freq,
-                periods=parse_frequency(corpus.freq).periods,
+                periods=corpus.periods,
                 horizon=horizon,
                 strategy="pretrain",
-                lineage={"source": corpus.fingerprint, "code": code_digest()},
+                lineage={"source": corpus.fingerprint, "code": code},
             )
-            history = [(p.step, p.train_loss, p.validation_loss) for p in result.history]
-            save_model(network, card, folder, {"history": history, "best_step": result.best_step, "threads": threads})
+            save_model(network, card, folder, training_record(result) | {"threads": threads})
         made, _ = load_model(folder)
-        table = training_table(folder)
-        log_metrics(run, {"val/best_loss": min(row["val/loss"] for row in table)}, int(table[-1]["step"]))
-    about = (
-        f"pretraining on {corpus.name}, {corpus.series} series ({corpus.left_out} left out: they stand in the target)"
-    )
+        record = json.loads((folder / "training.json").read_text())
+        log_metrics(run, {"val/best_loss": record["best_loss"]}, record["best_step"])
+        log_folder(run, folder, "model")
+    kept = ("step", "train_loss", "validation_loss", "windows_per_second")
+    table = [{name: row[name] for name in kept} for row in record["history"]]
+    about = f"{corpus.series} series of {corpus.name}; {corpus.left_out} left out, because they stand in the target"
     create_table_artifact(table=table, key="pretraining", description=about)
     return Model(folder=folder, weights=weights_digest(made), strategy="pretrain", context=model.context, run=run)
 
 
 @task(retries=2, retry_delay_seconds=5, retry_condition_fn=lambda _task, _run, state: is_service_error(state))
-def start_from(name: str, config: TrackingConfig) -> Model:
-    """A model that is already there, in place of pretraining: a folder, an MLflow address or a run id."""
+def start_from(name: str, config: TrackingConfig, asked: ModelConfig | None = None) -> Model:
+    """A model that is already there, in place of pretraining: a folder, an MLflow address or a run id.
+
+    Raises IntegrityError (76) where a network other than the model's was `asked` for.
+    """
     folder = fetch_model(name, config)
     network, card = load_model(folder)
+    if asked is not None and asked not in (ModelConfig(), card.model):
+        found, wanted = card.model.model_dump(), asked.model_dump()
+        differing = ", ".join(f"{k} {wanted[k]} (it has {found[k]})" for k in found if found[k] != wanted[k])
+        raise IntegrityError(f"model {name}: asked for another network: {differing}; leave the --model options out")
     return Model(folder=folder, weights=weights_digest(network), strategy=card.strategy, context=card.model.context)
 
 
@@ -143,9 +168,3 @@ def fit_corpus(network: Network, windows: Windows, config: FitConfig, seed: int,
     result = fit(network, Material(draw, validation), config, watch)
     set_residual_spread(network, validation)
     return result
-
-
-def training_table(folder: Path) -> list[dict[str, float]]:
-    """What training.json beside a model says of its validations."""
-    history = json.loads((folder / "training.json").read_text())["history"]
-    return [{"step": step, "train/loss": train, "val/loss": val} for step, train, val in history]

@@ -1,13 +1,16 @@
 """How a wait is shown: a bar in a terminal, a line now and then elsewhere; and what a training logs meanwhile."""
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from rnn_model.training import Progress, Watch
+from rnn_model.training import FitResult, Progress, Watch
 from tasks.handles import Run
 from tasks.tracking import log_metrics
 
@@ -38,13 +41,30 @@ def training_progress(run: Run, title: str, steps: int) -> Iterator[Watch]:
 
         def report(progress: Progress) -> None:
             shown.set_postfix_str(f"val {progress.validation_loss:.4f}")
-            metrics = {
-                "train/loss": progress.train_loss,
-                "val/loss": progress.validation_loss,
-                "train/learning_rate": progress.learning_rate,
-                "train/gradient_norm": progress.gradient_norm,
-                "train/windows_per_second": progress.windows_per_second,
-            }
-            log_metrics(run, metrics, progress.step)
+            log_progress(run, progress)
 
         yield Watch(report, advance(shown))
+
+
+def training_record(result: FitResult) -> dict[str, Any]:
+    """What stands in training.json beside a model: every validation, and the one whose weights were kept."""
+    history = [asdict(progress) for progress in result.history]
+    return {"history": history, "best_step": result.best_step, "best_loss": result.best_loss}
+
+
+def replay_history(run: Run, folder: Path) -> None:
+    """Log the validations of a model that was trained before."""
+    for row in json.loads((folder / "training.json").read_text())["history"]:
+        log_progress(run, Progress(**row))
+
+
+def log_progress(run: Run, progress: Progress) -> None:
+    """One validation as metrics."""
+    metrics = {
+        "train/loss": progress.train_loss,
+        "val/loss": progress.validation_loss,
+        "train/learning_rate": progress.learning_rate,
+        "train/gradient_norm": progress.gradient_norm,
+        "train/windows_per_second": progress.windows_per_second,
+    }
+    log_metrics(run, metrics, progress.step)

@@ -7,7 +7,7 @@ from rnn_model.artefact import open_checked
 from rnn_model.checkpoint import load_model
 from tasks.forecaster import forecast_frame
 from tasks.handles import Dataset, Model, Run
-from tasks.tracking import log_dataset, log_folder, log_forecaster, log_metrics, set_tags
+from tasks.tracking import log_folder, log_forecaster, log_metrics, set_tags
 
 EXAMPLE_SERIES = 2
 EXAMPLE_ROWS = 24
@@ -29,7 +29,6 @@ def publish_model(dataset: Dataset, model: Model, horizon: int, metrics: dict[st
     )
     uri = log_forecaster(parent, model.folder, example, forecast_frame(network, card, example, horizon), horizon)
     log_folder(parent, model.folder, "model")
-    log_dataset(parent, dataset, "target")
     log_metrics(parent, metrics)
     set_tags(parent, {"carryover.model": uri, "carryover.weights": model.weights})
     return uri

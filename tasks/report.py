@@ -2,7 +2,6 @@
 
 import sys
 
-import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,7 +12,7 @@ from rich.table import Table
 from rnn_model.artefact import open_checked
 from rnn_model.config import QUANTILES
 from tasks.handles import Dataset, Evaluation, Run, Selection
-from tasks.metrics import METRICS, calibration, per_step
+from tasks.metrics import METRICS, calibration, per_step, ranked
 from tasks.tracking import log_figure
 
 HISTORY_SHOWN = 5  # horizons of history drawn before a forecast
@@ -119,7 +118,7 @@ def print_table(evaluation: Evaluation, title: str, chosen: str | None) -> None:
     table.add_column("model", no_wrap=True)
     for metric in METRICS:
         table.add_column(metric, justify="right")
-    for name, row in sorted(evaluation.table.items(), key=lambda item: np.nan_to_num(item[1]["MASE"], nan=np.inf)):
+    for name, row in ranked(evaluation.table):
         cells = [f"{row[metric]:.4g}" if metric in row else "" for metric in METRICS]
         marked = name == chosen
         table.add_row(f"{name} (chosen)" if marked else name, *cells, style="bold" if marked else "")

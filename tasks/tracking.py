@@ -1,23 +1,21 @@
 """The one door to MLflow: runs, parameters, metrics, figures, data sets and models."""
 
-import fcntl
 import json
-import logging
+import math
 import os
 import socket
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 import mlflow
 import polars as pl
 import psutil
-import requests
 from matplotlib.figure import Figure
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
@@ -31,18 +29,13 @@ from rnn_model.artefact import open_checked
 from rnn_model.checkpoint import CARD
 from rnn_model.errors import ConfigError, IntegrityError, ServiceError
 from tasks.config import PROJECT, TrackingConfig, home
+from tasks.connection import connected, masked
 from tasks.handles import Dataset, Run
 
 MODEL_NAME = "forecaster"
 UI = "http://127.0.0.1:5000"  # where the printed command opens the local store
-CHECK_SECONDS = 5.0  # a server that does not answer by then is down
-# the client's own default blocks four minutes on each call while a server is away; these give about one
-RETRIES = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "6",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-}
 KIND = "custom_model_development"  # the UI opens such experiments on their training runs
+ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND", "BAD_REQUEST")
 PARAM_LIMIT = 6000  # characters; MLflow cuts longer ones in silence, so they go to config.json alone
 
 
@@ -52,62 +45,20 @@ def page(run: Run) -> str:
     return f"{base}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
 
 
-def tracking_uri(config: TrackingConfig) -> str:
-    """The declared address, else $MLFLOW_TRACKING_URI, else a SQLite file in the data folder."""
-    return config.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
-
-
-def connect(config: TrackingConfig) -> MlflowClient:
-    """A client whose server answers. Raises ServiceError (69) within seconds when it does not."""
-    for name, value in RETRIES.items():
-        os.environ.setdefault(name, value)
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    uri = tracking_uri(config)
-    if uri.startswith("http"):
-        uri = _credentials_aside(uri)
-        _check_server(uri)
-    declared = os.environ.pop("MLFLOW_TRACKING_URI", None)
-    mlflow.set_tracking_uri(
-        uri
-    )  # it also sets the variable, which the next flow of this process would take for declared
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
-    os.environ |= {"MLFLOW_TRACKING_URI": declared} if declared else {}
-    with _migration_lock(uri):
-        try:
-            MlflowClient().search_experiments(max_results=1)
-        except Exception as error:  # noqa: BLE001  (every store raises its own kinds, with the address in the text)
-            raise ServiceError(f"MLflow at {masked(uri)} does not answer ({type(error).__name__}); check it") from None
-    return MlflowClient()
-
-
-def _credentials_aside(uri: str) -> str:
-    """An http address without its credentials, which go to the variables that MLflow reads them from."""
-    parts = urlsplit(uri)
-    if parts.username:
-        os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
-        os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
-    return uri.replace(parts.netloc, parts.netloc.rpartition("@")[2])
-
-
-def masked(uri: str) -> str:
-    """An address without its credentials."""
-    parts = urlsplit(uri)
-    return uri.replace(parts.netloc, "***@" + parts.netloc.rpartition("@")[2]) if "@" in parts.netloc else uri
-
-
 @contextmanager
 def tracked(config: TrackingConfig, experiment: str, name: str, sections: Mapping[str, Any]) -> Iterator[Run]:
     """A parent run for one flow run: the config as parameters, linked with the Prefect run both ways.
 
     Reads FAILED when the block raises, KILLED when it was stopped, FINISHED otherwise.
     """
-    client = connect(config)
-    experiment_id = _experiment(client, config.experiment or experiment)
-    _close_abandoned(client, experiment_id)
-    with _open(client, experiment_id, name, {"carryover.kind": "pipeline"} | _origin()) as run:
-        log_params(run, sections)
-        create_link_artifact(link=page(run), link_text=f"MLflow run {run.run_id}", key="mlflow-run", description=name)
-        yield run
+    with connected(config) as client:
+        experiment_id = _experiment(client, config.experiment or experiment)
+        _close_abandoned(client, experiment_id)
+        with _open(client, experiment_id, name, {"carryover.kind": "pipeline"} | _origin()) as run:
+            log_params(run, sections)
+            words = f"MLflow run {run.run_id}"
+            create_link_artifact(link=page(run), link_text=words, key="mlflow-run", description=name)
+            yield run
 
 
 @contextmanager
@@ -180,7 +131,7 @@ def log_folder(run: Run, folder: Path, name: str) -> None:
 
 def log_table(run: Run, table: Mapping[str, Any], name: str) -> None:
     """A table of figures as JSON."""
-    MlflowClient().log_dict(run.run_id, json.loads(json.dumps(table)), name)
+    MlflowClient().log_dict(run.run_id, finite(dict(table)), name)
 
 
 def log_forecaster(run: Run, folder: Path, example: pl.DataFrame, forecast: pl.DataFrame, horizon: int) -> str:
@@ -214,18 +165,28 @@ def fetch_model(name: str, config: TrackingConfig) -> Path:
         raise ConfigError(
             f"model {name!r} is not known; give a model folder, models:/NAME@ALIAS, runs:/ID/{MODEL_NAME} or a run id"
         )
-    connect(config)
-    try:
-        local = Path(mlflow.artifacts.download_artifacts(artifact_uri=address))
-    except (MlflowException, OSError) as error:
-        reason = str(error).splitlines()[0][:200]
-        raise ConfigError(
-            f"model {name!r}: MLflow has nothing there ({reason}); list models in the UI and name one"
-        ) from None
-    found = list(local.rglob(CARD))
-    if not found:
-        raise IntegrityError(f"model {name!r} holds no {CARD}; it was not logged by carryover")
-    return open_checked(found[0].parent)
+    with connected(config):
+        return open_checked(_download(name, address, is_run))
+
+
+def _download(name: str, address: str, is_run: bool) -> Path:
+    """The model folder of a logged model, or of a run that logged one as plain files."""
+    for place in (address, f"runs:/{name}/model") if is_run else (address,):
+        try:
+            local = Path(mlflow.artifacts.download_artifacts(artifact_uri=place))
+        except MlflowException as error:
+            if error.error_code not in ABSENT:
+                raise ServiceError(f"model {name!r}: MLflow did not give it ({error.error_code}); try again") from None
+            continue
+        except OSError as error:
+            raise IntegrityError(f"model {name!r}: its files are gone from the store ({error.strerror})") from None
+        found = list(local.rglob(CARD))
+        if found:
+            return found[0].parent
+    raise ConfigError(
+        f"model {name!r}: MLflow has nothing there that carryover logged; name a pipeline, finetune or pretrain run, "
+        "or the address such a run printed"
+    )
 
 
 def flatten(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -237,6 +198,15 @@ def flatten(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def finite(value: Any) -> Any:
+    """The same with null for numbers that JSON does not know."""
+    if isinstance(value, dict):
+        return {key: finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 @contextmanager
 def _open(client: MlflowClient, experiment_id: str, name: str, tags: Mapping[str, str]) -> Iterator[Run]:
     made = client.create_run(experiment_id, run_name=name, tags=dict(tags))
@@ -244,11 +214,15 @@ def _open(client: MlflowClient, experiment_id: str, name: str, tags: Mapping[str
     try:
         yield run
     except Exception as error:
-        client.set_tag(run.run_id, "carryover.error", f"{type(error).__name__}: {error}"[:500])
-        client.set_terminated(run.run_id, "FAILED")
+        with suppress(MlflowException):  # the error that counts is the first one
+            client.set_tag(run.run_id, "carryover.error", f"{type(error).__name__}: {error}"[:500])
+            client.set_terminated(run.run_id, "FAILED")
+        if isinstance(error, MlflowException):
+            raise ServiceError(f"MLflow at {run.uri} failed in mid-run ({error.error_code}); run it again") from error
         raise
     except BaseException:  # an interrupt or a termination, not a fault
-        client.set_terminated(run.run_id, "KILLED")
+        with suppress(MlflowException):
+            client.set_terminated(run.run_id, "KILLED")
         raise
     client.set_terminated(run.run_id, "FINISHED")
 
@@ -293,29 +267,6 @@ def _origin() -> dict[str, str]:
         url = str(flow_run.ui_url)
         tags |= {"prefect.flow_run_url": url} if url.startswith("http") else {}
     return tags
-
-
-def _check_server(uri: str) -> None:
-    try:
-        answer = requests.get(f"{uri.rstrip('/')}/health", timeout=CHECK_SECONDS)
-        answer.raise_for_status()
-    except requests.RequestException as error:
-        raise ServiceError(
-            f"MLflow at {masked(uri)} does not answer ({type(error).__name__}); start it, or unset MLFLOW_TRACKING_URI"
-        ) from None
-
-
-@contextmanager
-def _migration_lock(uri: str) -> Iterator[None]:
-    """Two first starts on one SQLite file would race in its migrations and can break it: one at a time."""
-    if not uri.startswith("sqlite:///"):
-        yield
-        return
-    database = Path(uri.removeprefix("sqlite:///"))
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with database.with_suffix(".lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def _requirements() -> list[str]:

@@ -9,8 +9,8 @@ from prefect.artifacts import create_table_artifact
 
 from rnn_model.artefact import digest_json, open_checked, publish
 from rnn_model.errors import DataError
-from tasks.config import SeriesConfig, home
-from tasks.contract import split_rows
+from tasks.config import SeriesConfig, code_digest, home
+from tasks.contract import content_fingerprint, split_rows
 from tasks.frequency import Frequency, guess_frequency, parse_frequency
 from tasks.handles import Account, Dataset, Validated
 
@@ -40,7 +40,8 @@ def validate_dataset(dataset: Dataset, config: SeriesConfig, need: int, context:
     raw = pl.read_parquet(dataset.data)
     used, quarantine, account = split_rows(raw, frequency, config.gaps, need, context)
     stop_if_too_many(raw, quarantine, account, config, frequency, dataset)
-    key = digest_json([dataset.fingerprint, dataset.freq, config.gaps, need, context])
+    fingerprint = content_fingerprint(used)
+    key = digest_json([fingerprint, content_fingerprint(raw), account.model_dump(), code_digest("rnn_model", "tasks")])
 
     def write(staging: Path) -> None:
         used.write_parquet(staging / "data.parquet")
@@ -49,7 +50,13 @@ def validate_dataset(dataset: Dataset, config: SeriesConfig, need: int, context:
 
     folder = publish(root / key[:16], write)
     clean = dataset.model_copy(
-        update={"folder": folder, "fingerprint": key, "rows": used.height, "series": account.series_used}
+        update={
+            "folder": folder,
+            "fingerprint": fingerprint,
+            "gaps": config.gaps,
+            "rows": used.height,
+            "series": account.series_used,
+        }
     )
     return Validated(dataset=clean, account=account)
 
@@ -80,7 +87,7 @@ def stop_if_too_many(
         f"{dataset.name}: {quarantine.height} of {account.series_in} series set aside (allowed: "
         f"{config.max_quarantined:.0%}, and one must be left): {reasons}; e.g. {where}, "
         f"{example['observed']} values in {example['rows']} rows, freq {frequency.name}.{hint} "
-        "Mend the data, or raise --target.max_quarantined."
+        f"Mend the data, or raise --{config.section}.max_quarantined."
     )
 
 

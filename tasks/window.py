@@ -1,13 +1,11 @@
 """From validated rows to windows on disk, and back with their cuts."""
 
-import json
 from pathlib import Path
 
 import polars as pl
 from prefect import task
 
 from rnn_model.artefact import digest_json, open_checked
-from rnn_model.errors import IntegrityError
 from rnn_model.windows import Split, Windows, load_windows, save_windows, split_windows
 from tasks.config import BacktestConfig, WindowConfig, home
 from tasks.contract import frame_windows
@@ -25,15 +23,15 @@ def window_dataset(dataset: Dataset, config: WindowConfig, backtest: BacktestCon
     open_checked(dataset.folder)
     frame = pl.read_parquet(dataset.data)
     key = digest_json([dataset.fingerprint, dataset.periods])
-    about = {"ids": frame["unique_id"].unique(maintain_order=True).to_list(), "dataset": dataset.fingerprint}
     windows = frame_windows(frame, dataset.periods)
-    folder = save_windows(windows, root / key[:16], about)
+    folder = save_windows(windows, root / key[:16], {"dataset": dataset.fingerprint})
     handle = WindowSet(
         folder=folder,
         fingerprint=key,
         freq=dataset.freq,
         season=dataset.season,
         periods=dataset.periods,
+        gaps=dataset.gaps,
         horizon=config.horizon,
         min_history=config.min_history,
         validation=config.validation,
@@ -44,15 +42,10 @@ def window_dataset(dataset: Dataset, config: WindowConfig, backtest: BacktestCon
     return handle
 
 
-def open_windows(handle: WindowSet) -> tuple[Windows, Split, list[str]]:
-    """The windows of a handle, where they are cut, and the ids in order."""
+def open_windows(handle: WindowSet) -> tuple[Windows, Split]:
+    """The windows of a handle, and where they are cut."""
     windows = load_windows(handle.folder)
-    ids = json.loads((handle.folder / "about.json").read_text())["ids"]
-    if len(ids) != len(windows):
-        raise IntegrityError(
-            f"{handle.folder}: {len(ids)} ids for {len(windows)} series; delete the folder and run again"
-        )
-    return windows, cut(windows, handle), ids
+    return windows, cut(windows, handle)
 
 
 def cut(windows: Windows, handle: WindowSet) -> Split:

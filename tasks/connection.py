@@ -1,0 +1,99 @@
+"""Where MLflow is: addresses without their secrets, a server that has to answer, a store that has to exist."""
+
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import mlflow
+import requests
+from mlflow.tracking import MlflowClient
+
+from rnn_model.errors import ServiceError
+from tasks.config import TrackingConfig, home
+
+CHECK_SECONDS = 5.0  # a server that does not answer by then is down
+SETTINGS = {  # the client's own default blocks four minutes on each call while a server is away; these about one
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "6",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+OWN = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+
+
+def tracking_uri(config: TrackingConfig) -> str:
+    """The declared address, else $MLFLOW_TRACKING_URI, else a SQLite file in the data folder."""
+    return config.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
+
+
+def masked(uri: str) -> str:
+    """An address without credentials and query: what may be shown and stored."""
+    parts = urlsplit(uri)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+@contextmanager
+def connected(config: TrackingConfig) -> Iterator[MlflowClient]:
+    """A client whose server answers, for the length of a `with` block; the environment is as it was afterwards.
+
+    Raises ServiceError (69) within seconds when nothing answers.
+    """
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    uri, before = tracking_uri(config), {name: os.environ.get(name) for name in OWN}
+    try:
+        if uri.startswith("http"):
+            uri = _credentials_aside(uri)
+            _check_server(uri)
+        mlflow.set_tracking_uri(uri)  # it also sets the variable, which a later flow would take for declared
+        with _migration_lock(uri):
+            _check_store(uri)
+        yield MlflowClient()
+    finally:
+        for name, old in before.items():
+            os.environ.pop(name, None)
+            os.environ |= {name: old} if old is not None else {}
+
+
+def _credentials_aside(uri: str) -> str:
+    """An http address without its credentials, which go to the variables that MLflow reads them from."""
+    parts = urlsplit(uri)
+    if parts.username:
+        os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
+        os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
+    return masked(uri)
+
+
+def _check_server(uri: str) -> None:
+    try:
+        answer = requests.get(f"{uri.rstrip('/')}/health", timeout=CHECK_SECONDS)
+        answer.raise_for_status()
+    except requests.RequestException as error:
+        raise ServiceError(
+            f"MLflow at {uri} does not answer ({type(error).__name__}); start it, or unset MLFLOW_TRACKING_URI"
+        ) from None
+
+
+def _check_store(uri: str) -> None:
+    try:
+        MlflowClient().search_experiments(max_results=1)
+    except Exception as error:  # noqa: BLE001  (every store raises its own kinds, with the address in the text)
+        raise ServiceError(f"MLflow at {masked(uri)} does not answer ({type(error).__name__}); check it") from None
+
+
+@contextmanager
+def _migration_lock(uri: str) -> Iterator[None]:
+    """Two first starts on one SQLite file would race in its migrations and can break it: one at a time."""
+    if not uri.startswith("sqlite:///"):
+        yield
+        return
+    database = Path(uri.removeprefix("sqlite:///"))
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with database.with_suffix(".lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
