@@ -1,92 +1,18 @@
 """The whole chain on three series and a few steps: what it leaves behind, and that nothing leaks."""
 
 import math
-from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 
 import mlflow
-import numpy as np
 import polars as pl
 import pytest
 from mlflow.tracking import MlflowClient
+from tiny_pipeline import BASELINES, CANDIDATES, CUTOFFS, FIRST_CUTOFF, HORIZON, POINTS, carry, series
 
-from flows.evaluate import evaluate
-from flows.finetune import finetune
-from flows.forecast import forecast
-from flows.pipeline import pipeline
-from flows.pretrain import pretrain
-from rnn_model.config import ModelConfig, SyntheticConfig
 from rnn_model.errors import DataError
-from tasks.config import (
-    BacktestConfig,
-    FinetuneConfig,
-    HorizonConfig,
-    PretrainConfig,
-    SourceConfig,
-    TargetConfig,
-    WindowConfig,
-)
 from tasks.handles import Outcome
 
-POINTS, HORIZON, CUTOFFS = 60, 4, 2
-FIRST_CUTOFF = POINTS - HORIZON * CUTOFFS
-MODEL = ModelConfig(width=8, num_layers=1, context=32, patch=4)
-SOURCE = SourceConfig(synthetic=SyntheticConfig(series=64, length=64))
-PRETRAIN = PretrainConfig(steps=4, batch_size=8, validate_every=2)
-FINETUNE = FinetuneConfig(steps=4, batch_size=8, validate_every=2)
-BACKTEST = BacktestConfig(cutoffs=CUTOFFS)
-WINDOW = WindowConfig(horizon=HORIZON)
-CANDIDATES = {"zero-shot", "full", "biases", "scratch", "average"}
-BASELINES = {"SeasonalNaive", "AutoETS", "DynamicOptimizedTheta"}
-
-
-def series(shift_after: int = POINTS) -> pl.DataFrame:
-    """Three monthly series of different shape; from `shift_after` on their values are others."""
-    time = np.arange(POINTS)
-    rng = np.random.default_rng(5)
-    shapes = {
-        "sine": 10 + np.sin(time * np.pi / 6),
-        "line": 5 + 0.3 * time + rng.normal(0, 0.2, POINTS),
-        "noise": rng.normal(100, 3, POINTS),
-    }
-    ds = pl.datetime_range(datetime(2015, 1, 1), datetime(2019, 12, 1), "1mo", eager=True)
-    frames = [
-        pl.DataFrame({"unique_id": name, "ds": ds, "y": np.where(time >= shift_after, values * 7 - 3, values)})
-        for name, values in shapes.items()
-    ]
-    return pl.concat(frames)
-
-
-def carry(path: Path) -> Outcome:
-    target = TargetConfig(path=str(path), freq="MS")
-    return pipeline(SOURCE, target, WINDOW, MODEL, PRETRAIN, FINETUNE, BACKTEST, seed=3)
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, prefect_server: None) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("pipeline")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CARRYOVER_HOME", str(folder / "data"))
-        yield folder
-
-
-@pytest.fixture(autouse=True)
-def data_folder(home: Path) -> Path:
-    """One data folder for the whole file: its tests look at what one run left behind."""
-    return home / "data"
-
-
-@pytest.fixture(scope="module")
-def target(home: Path) -> Path:
-    path = home / "target.parquet"
-    series().write_parquet(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def outcome(home: Path, target: Path) -> Outcome:
-    return carry(target)
+pytestmark = pytest.mark.usefixtures("one_home")
 
 
 def run_of(outcome: Outcome, run_id: str | None = None) -> "mlflow.entities.Run":
@@ -144,7 +70,8 @@ def test_every_model_has_the_same_metric_names(outcome: Outcome) -> None:
         for run_id in outcome.evaluation.runs.values()
     ]
     expected = {"MASE", "RMSSE", "sMAPE", "MAE", "WQL", "coverage_80", "OWA"}
-    assert all(found == {f"backtest/{m}" for m in expected} for found in names)
+    parent = {m for m in run_of(outcome).data.metrics if m.startswith("backtest/")}
+    assert all(found == {f"backtest/{m}" for m in expected} for found in [*names, parent])
 
 
 def test_metrics_of_each_validation_are_logged(outcome: Outcome) -> None:
@@ -182,62 +109,6 @@ def test_prefect_artifacts_show_every_stage_and_the_mlflow_run(outcome: Outcome)
     assert {a.key for a in artifacts} == {"row-account", "pretraining", "fine-tuning", "backtest", "mlflow-run"}
     link = next(a for a in artifacts if a.key == "mlflow-run")
     assert outcome.run.run_id in str(link.data)
-
-
-def test_logged_model_forecasts_what_the_model_folder_forecasts(outcome: Outcome, target: Path, home: Path) -> None:
-    made = forecast(
-        str(outcome.model.folder),
-        home / "f.parquet",
-        TargetConfig(path=str(target), freq="MS"),
-        HorizonConfig(horizon=HORIZON),
-    )
-    mlflow.set_tracking_uri(outcome.run.uri)
-    served = mlflow.pyfunc.load_model(outcome.model_uri).predict(series().to_pandas())
-    written = pl.read_parquet(made.output)
-    assert (
-        pl.from_pandas(served).sort("unique_id", "ds")["0.9"].to_list()
-        == written.sort("unique_id", "ds")["0.9"].to_list()
-    )
-
-
-def test_logged_model_refuses_infinity(outcome: Outcome) -> None:
-    mlflow.set_tracking_uri(outcome.run.uri)
-    bad = series().with_columns(y=pl.when(pl.int_range(pl.len()) == 7).then(math.inf).otherwise(pl.col("y")))
-    with pytest.raises(mlflow.exceptions.MlflowException, match="infinite value"):
-        mlflow.pyfunc.load_model(outcome.model_uri).predict(bad.to_pandas())
-
-
-def test_logged_model_holds_no_pickle(outcome: Outcome) -> None:
-    local = Path(mlflow.artifacts.download_artifacts(artifact_uri=outcome.model_uri, tracking_uri=outcome.run.uri))
-    endings = {path.suffix for path in local.rglob("*") if path.is_file()}
-    assert ".safetensors" in endings
-    assert not endings & {".pkl", ".pickle", ".pt", ".pth", ".joblib", ".bin"}
-
-
-def test_forecast_by_run_id_equals_forecast_by_folder(outcome: Outcome, target: Path, home: Path) -> None:
-    config, horizon = TargetConfig(path=str(target), freq="MS"), HorizonConfig(horizon=HORIZON)
-    by_run = forecast(outcome.run.run_id, home / "run.parquet", config, horizon)
-    by_folder = forecast(str(outcome.model.folder), home / "folder.parquet", config, horizon)
-    assert pl.read_parquet(by_run.output).equals(pl.read_parquet(by_folder.output))
-
-
-def test_evaluate_alone_gives_the_pipelines_figures(outcome: Outcome, target: Path) -> None:
-    again = evaluate(str(outcome.model.folder), TargetConfig(path=str(target), freq="MS"), WINDOW, BACKTEST)
-    assert again.evaluation is not None
-    assert outcome.evaluation is not None
-    assert again.evaluation.table[outcome.model.strategy] == outcome.evaluation.table[outcome.model.strategy]
-    assert again.evaluation.fingerprint == outcome.evaluation.fingerprint
-
-
-def test_pretrain_then_finetune_alone_give_the_pipelines_weights(outcome: Outcome, target: Path) -> None:
-    source = SourceConfig(freq="MS", synthetic=SOURCE.synthetic)
-    base = pretrain(source, HorizonConfig(horizon=HORIZON), MODEL, PRETRAIN, seed=3)
-    alone = finetune(str(base.folder), TargetConfig(path=str(target), freq="MS"), WINDOW, FINETUNE, BACKTEST, seed=3)
-    assert alone.selection is not None
-    assert outcome.selection is not None
-    assert {c.model.strategy: c.model.weights for c in alone.selection.contenders} == {
-        c.model.strategy: c.model.weights for c in outcome.selection.contenders
-    }
 
 
 def test_nothing_fitted_moves_when_everything_after_the_first_cutoff_changes(outcome: Outcome, home: Path) -> None:
