@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from prefect import task
-from prefect.artifacts import create_table_artifact
 
 from rnn_model.artefact import digest_json, open_checked, publish
 from rnn_model.checkpoint import ModelCard, load_model
@@ -19,7 +18,7 @@ from tasks.config import BacktestConfig, home
 from tasks.forecaster import check_freq, forecast_windows
 from tasks.handles import Dataset, Evaluation, Model, Run, WindowSet
 from tasks.metrics import DEFINITIONS, METRICS, backtest_metrics, overall, per_series, ranked, with_owa
-from tasks.progress import bar
+from tasks.progress import bar, show_table
 from tasks.tracking import child, compare_page, describe, log_metrics, log_params, log_table, set_tags
 from tasks.window import open_windows
 
@@ -172,6 +171,4 @@ def markdown(table: dict[str, dict[str, float]]) -> str:
 def show(table: dict[str, dict[str, float]]) -> None:
     """The backtest as a Prefect artifact, the best first."""
     rows = [{"model": name} | {m: round(row[m], 4) for m in METRICS if m in row} for name, row in ranked(table)]
-    create_table_artifact(
-        table=rows, key="backtest", description="every model on the same windows; lower is better but coverage"
-    )
+    show_table(table=rows, key="backtest", description="every model on the same windows; lower is better but coverage")

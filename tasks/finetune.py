@@ -2,7 +2,6 @@
 
 import polars as pl
 from prefect import task
-from prefect.artifacts import create_table_artifact
 
 from rnn_model.artefact import digest_json
 from rnn_model.checkpoint import ModelCard, load_model, save_model, weights_digest
@@ -13,7 +12,7 @@ from rnn_model.windows import Ints, Split, Windows
 from tasks.config import FinetuneConfig, home
 from tasks.forecaster import check_freq
 from tasks.handles import Contender, Dataset, Model, Run, Selection, WindowSet
-from tasks.progress import training_progress, training_record
+from tasks.progress import show_table, training_progress, training_record
 from tasks.tracking import child, log_metrics, log_params, set_tags
 from tasks.window import open_windows
 
@@ -136,4 +135,4 @@ def show(selection: Selection) -> None:
         }
         for c in selection.contenders
     ]
-    create_table_artifact(table=table, key="fine-tuning", description=selection.reason)
+    show_table(table=table, key="fine-tuning", description=selection.reason)

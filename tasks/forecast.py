@@ -5,7 +5,6 @@ from pathlib import Path
 
 import polars as pl
 from prefect import task
-from prefect.artifacts import create_table_artifact
 
 from rnn_model.artefact import open_checked, write_file
 from rnn_model.checkpoint import load_model
@@ -14,6 +13,7 @@ from rnn_model.forecasting import check_horizon
 from tasks.config import TargetConfig
 from tasks.forecaster import check_freq, forecast_frame, usable_series
 from tasks.handles import Dataset, Forecast
+from tasks.progress import show_table
 
 
 @task
@@ -21,9 +21,7 @@ def write_forecast(dataset: Dataset, config: TargetConfig, model: Path, horizon:
     """Continue every series of a data set and write unique_id, ds, cutoff, y_hat and the deciles to `output`."""
     made = forecast_dataset(dataset, config, model, horizon, output)
     rows = [{"series": made.series, "rows": made.rows, "left out": len(made.left_out), "file": str(made.output)}]
-    create_table_artifact(
-        table=rows, key="forecast", description=f"{dataset.name}, {horizon} steps from each series' end"
-    )
+    show_table(table=rows, key="forecast", description=f"{dataset.name}, {horizon} steps from each series' end")
     return made
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import polars as pl
 import torch
 from prefect import task
-from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 
 from rnn_model.artefact import digest_json, open_checked
@@ -22,7 +21,7 @@ from rnn_model.windows import Windows, load_windows, save_windows
 from tasks.config import PretrainConfig, TrackingConfig, code_digest, home
 from tasks.contract import frame_windows
 from tasks.handles import Corpus, Dataset, Model, Run
-from tasks.progress import advance, bar, replay_history, training_progress, training_record
+from tasks.progress import advance, bar, replay_history, show_table, training_progress, training_record
 from tasks.tracking import child, fetch_model, log_folder, log_metrics, log_params
 
 STRETCH, VARIED = 12, 8  # values that tell two series apart, and how often they have to change
@@ -132,7 +131,7 @@ def pretrain_model(
     kept = ("step", "train_loss", "validation_loss", "windows_per_second")
     table = [{name: row[name] for name in kept} for row in record["history"]]
     about = f"{corpus.series} series of {corpus.name}; {corpus.left_out} left out, because they stand in the target"
-    create_table_artifact(table=table, key="pretraining", description=about)
+    show_table(table=table, key="pretraining", description=about)
     return Model(folder=folder, weights=weights_digest(made), strategy="pretrain", context=model.context, run=run)
 
 

@@ -8,6 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import httpx
+from prefect import get_run_logger
+from prefect.artifacts import create_table_artifact
 from tqdm import tqdm
 
 from rnn_model.training import FitResult, Progress, Watch
@@ -15,6 +18,14 @@ from tasks.handles import Run
 from tasks.tracking import log_metrics
 
 SECONDS = 0.5 if sys.stderr.isatty() else 15.0  # between refreshes; a log file needs few
+
+
+def show_table(table: list[dict[str, Any]], key: str, description: str) -> None:
+    """A table on the flow run's page. A server that went away costs the table, not the work."""
+    try:
+        create_table_artifact(table=table, key=key, description=description)
+    except httpx.TransportError as error:
+        get_run_logger().warning("artifact %s was not stored: %s", key, error)
 
 
 def bar(total: int, title: str, unit: str) -> "tqdm[Any]":

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import polars as pl
 from prefect import task
-from prefect.artifacts import create_table_artifact
 
 from rnn_model.artefact import digest_json, open_checked, publish
 from rnn_model.errors import DataError
@@ -15,6 +14,7 @@ from tasks.frequency import Frequency, guess_frequency, parse_frequency
 from tasks.handles import Account, Dataset, Validated
 
 OF_FREQUENCY = ("off the frequency", "conflicting duplicate", "coarser than the frequency", "mostly gaps")
+from tasks.progress import show_table
 
 
 @task
@@ -22,7 +22,7 @@ def validate(dataset: Dataset, config: SeriesConfig, need: int, context: int) ->
     """Check a data set, publish what passed under data/validated, and show the row account."""
     validated = validate_dataset(dataset, config, need, context, home() / "validated")
     account = validated.account
-    create_table_artifact(
+    show_table(
         table=[{"rows": rows, "went": went} for went, rows in account_rows(account)],
         key="row-account",
         description=f"{dataset.name}: {account.series_used} of {account.series_in} series used",
