@@ -12,9 +12,9 @@ from tasks.config import SeriesConfig, code_digest, home
 from tasks.contract import content_fingerprint, split_rows
 from tasks.frequency import Frequency, guess_frequency, parse_frequency
 from tasks.handles import Account, Dataset, Validated
+from tasks.progress import show_table
 
 OF_FREQUENCY = ("off the frequency", "conflicting duplicate", "coarser than the frequency", "mostly gaps")
-from tasks.progress import show_table
 
 
 @task
