@@ -213,7 +213,7 @@ def show(result: Any, parameters: dict[str, Any], summary: Path | None) -> None:
         print(f"model: {result.folder}")
         print(f"use it: carryover finetune --model {result.folder} --target.path FILE --target.freq FREQ")
     elif isinstance(result, Outcome):
-        show_outcome(result, parameters["target"].resolved())
+        show_outcome(result, parameters["target"].resolved(), parameters["model"])
     if summary is not None:
         write_file(
             summary, (json.dumps(finite(result.model_dump(mode="json")), indent=1, allow_nan=False) + "\n").encode()
@@ -221,7 +221,7 @@ def show(result: Any, parameters: dict[str, Any], summary: Path | None) -> None:
         print(f"summary: {summary}")
 
 
-def show_outcome(result: Outcome, target: TargetConfig) -> None:
+def show_outcome(result: Outcome, target: TargetConfig, model: Any) -> None:
     """The table, why the model was chosen, and the two commands that go on from here."""
     account = result.account
     aside = ", ".join(f"{rows} {rule}" for rule, rows in account.quarantined.items()) or "none"
@@ -231,7 +231,7 @@ def show_outcome(result: Outcome, target: TargetConfig) -> None:
     )
     if result.evaluation is not None:
         title = f"Backtest: {result.evaluation.windows} windows, horizon {result.evaluation.horizon}"
-        print_table(result.evaluation, title, result.model.strategy)
+        print_table(result.evaluation, title, result.selection.chosen if result.selection else None)
     if result.selection is not None:
         print(f"Chosen on the validation windows: {result.selection.reason}")
     store = result.run.uri
@@ -241,7 +241,7 @@ def show_outcome(result: Outcome, target: TargetConfig) -> None:
         else f"\nLook at the runs:   {page(result.run)}"
     )
     horizon = {"window": {"horizon": result.evaluation.horizon}} if result.evaluation else {}
-    options = {"model": result.model_uri or str(result.model.folder)} | horizon | {"output": "forecast.parquet"}
+    options = {"model": result.model_uri or str(model)} | horizon | {"output": "forecast.parquet"}
     asked = {"target": target.model_dump(mode="json", exclude_defaults=True, exclude={"max_quarantined"})}
     print(f"Make a forecast:    carryover forecast {as_options(options | asked)}")
 

@@ -32,8 +32,10 @@ def tracking_uri(config: TrackingConfig) -> str:
 
 def masked(uri: str) -> str:
     """An address without credentials and query: what may be shown and stored."""
-    parts = urlsplit(uri)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    scheme, _, rest = uri.partition("://")
+    if not scheme.startswith("sqlite"):  # a file's name may hold an @, an address hides what stands before one
+        rest = rest.rpartition("@")[2].partition("?")[0]
+    return f"{scheme}://{rest}"
 
 
 @contextmanager
@@ -42,11 +44,11 @@ def connected(config: TrackingConfig) -> Iterator[MlflowClient]:
 
     Raises ServiceError (69) within seconds when nothing answers.
     """
-    for name, value in SETTINGS.items():
-        os.environ.setdefault(name, value)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    uri, before = tracking_uri(config), {name: os.environ.get(name) for name in OWN}
+    uri, before = tracking_uri(config), {name: os.environ.get(name) for name in (*OWN, *SETTINGS)}
     try:
+        for name, value in SETTINGS.items():
+            os.environ.setdefault(name, value)
         if uri.startswith("http"):
             uri = _credentials_aside(uri)
             _check_server(uri)

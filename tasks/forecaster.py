@@ -56,7 +56,7 @@ def usable_series(rows: pl.DataFrame, card: ModelCard) -> tuple[pl.DataFrame, pl
     One observed value within the network's context is enough. Raises DataError when no series is left.
     """
     context = card.model.context
-    used, quarantine, _ = split_rows(rows, parse_frequency(card.freq), "missing", 1, context)
+    used, quarantine, _ = split_rows(rows, parse_frequency(card.freq), card.gaps, 1, context)
     seen = pl.col("y").tail(context).count()  # of nothing but missing values the network could make nothing but zeros
     blind = (
         used.group_by("unique_id", maintain_order=True)

@@ -14,7 +14,7 @@ METRICS = ("MASE", "RMSSE", "sMAPE", "MAE", "WQL", "coverage_80", "OWA")
 DEFINITIONS = {
     "MASE": "mean |y - median| over series and steps, each over the mean absolute seasonal difference of its history",
     "RMSSE": "root of mean squared error over mean squared seasonal difference of the history, averaged over series",
-    "sMAPE": "mean of 200 |y - median| / (|y| + |median|), in percent from 0 to 200; 0 where both are 0",
+    "sMAPE": "mean of 200 |y - median| / (|y| + |median|), in percent; steps where both are 0 are left out",
     "MAE": "mean |y - median|, in the data's units",
     "WQL": "2 * summed quantile loss / summed |y|, averaged over the nine deciles; unknown where every y is 0",
     "coverage_80": "share of y from the 0.1 to the 0.9 decile",

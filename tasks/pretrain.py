@@ -24,7 +24,7 @@ from tasks.handles import Corpus, Dataset, Model, Run
 from tasks.progress import advance, bar, replay_history, show_table, training_progress, training_record
 from tasks.tracking import child, fetch_model, log_folder, log_metrics, log_params
 
-STRETCH, VARIED = 12, 8  # values that tell two series apart, and how often they have to change
+STRETCH, VARIED = 12, 8  # values that tell two series apart, and how many of them have to be distinct
 HELD_OUT = 0.05  # share of the source's series that validate the pretraining
 
 
@@ -78,7 +78,7 @@ def collect_windows(source: Dataset, target: Dataset | None, root: Path) -> Corp
 def stretches(frame: pl.DataFrame) -> dict[str, "np.ndarray[Any, np.dtype[np.uint64]]"]:
     """Series -> a hash of every STRETCH consecutive observed values: copies are found wherever they start.
 
-    Stretches with fewer than VARIED changes of value do not count: short patterns of zeros and ones occur by chance.
+    Stretches of fewer than VARIED distinct values do not count: patterns of small counts occur by chance.
     """
     out = {}
     for (name,), group in frame.drop_nulls("y").group_by("unique_id", maintain_order=True):
@@ -91,8 +91,8 @@ def stretches(frame: pl.DataFrame) -> dict[str, "np.ndarray[Any, np.dtype[np.uin
         sliding = np.lib.stride_tricks.sliding_window_view
         powers = np.uint64(0x100000001B3) ** np.arange(STRETCH, dtype=np.uint64)  # wraps, as a rolling hash does
         hashes = (sliding(bits, STRETCH) * powers).sum(1, dtype=np.uint64)
-        changes = sliding(np.diff(values) != 0, STRETCH - 1).sum(1)
-        out[str(name)] = hashes[changes >= VARIED]
+        distinct = 1 + (np.diff(np.sort(sliding(values, STRETCH), axis=1)) != 0).sum(1)
+        out[str(name)] = hashes[distinct >= VARIED]
     return out
 
 

@@ -103,7 +103,7 @@ def test_one_changed_byte_is_refused_by_name(folder: Path, name: str) -> None:
     data = bytearray((folder / name).read_bytes())
     data[len(data) // 2] ^= 1
     (folder / name).write_bytes(data)
-    refused(folder, name, "SHA-256")
+    refused(folder, name, "not what manifest.json lists")
 
 
 @pytest.mark.parametrize("sealed", [False, True])
@@ -121,6 +121,11 @@ def test_a_truncated_file_is_refused(folder: Path, name: str, size: str, sealed:
 def test_a_missing_file_is_refused(folder: Path, name: str) -> None:
     (folder / name).unlink()
     refused(folder, name)
+
+
+def test_a_file_that_no_manifest_lists_is_refused_by_name(folder: Path) -> None:
+    (folder / "stranger.txt").write_text("hello")
+    refused(folder, "stranger.txt", "not what manifest.json lists")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"sha256": null}', '{"sha256": ["model.json"]}', "\x00"])

@@ -1,15 +1,86 @@
-"""Files to ingest, written by the test that reads them."""
+"""What the tests of tasks share: files to ingest, series as data sets, and one MLflow store."""
 
-from collections.abc import Callable
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
 
+from rnn_model.artefact import publish
 from rnn_model.errors import DataError
-from tasks.config import SeriesConfig
+from tasks.config import PROJECT, SeriesConfig, TrackingConfig
+from tasks.contract import content_fingerprint
 from tasks.handles import Dataset
 from tasks.ingest import ingest_files
+
+START_TWICE = """
+import json, os, sys
+from tasks.config import TrackingConfig
+from tasks.connection import connected
+children = []
+for _ in range(2):
+    children.append(os.fork())
+    if not children[-1]:
+        with connected(TrackingConfig(uri=sys.argv[1])) as client:
+            client.search_experiments()
+        os._exit(0)
+print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]))
+"""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Tiny matrices are faster, and sums always in one order, on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def starts(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[int], str]:
+    """Two processes that start on a fresh store at once: its address, their exit codes and their errors."""
+    uri = f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
+    command = [sys.executable, "-c", START_TWICE, uri]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False)
+    return uri, json.loads(done.stdout or "[]"), done.stderr[-2000:]
+
+
+@pytest.fixture(scope="session")
+def store(starts: tuple[str, list[int], str]) -> TrackingConfig:
+    """One SQLite store for the session: its migrations take seconds, and those two have made it."""
+    return TrackingConfig(uri=starts[0])
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Callable[..., Dataset]:
+    """Daily series from 2024-01-01 on as a validated data set: season 7, on the grid, in the order given."""
+
+    def call(**series: list[float | None]) -> Dataset:
+        day = datetime(2024, 1, 1)
+        points = [(name, day + timedelta(days=n), y) for name, values in series.items() for n, y in enumerate(values)]
+        schema = {"unique_id": pl.String, "ds": pl.Datetime("us"), "y": pl.Float64}
+        frame = pl.DataFrame(points, schema=schema, orient="row")
+        fingerprint = content_fingerprint(frame)
+        folder = publish(tmp_path / fingerprint[:16], lambda staging: frame.write_parquet(staging / "data.parquet"))
+        return Dataset(
+            folder=folder,
+            fingerprint=fingerprint,
+            name="rows",
+            freq="D",
+            season=7,
+            periods=(7, 364),
+            gaps="missing",
+            rows=frame.height,
+            series=len(series),
+        )
+
+    return call
 
 
 @pytest.fixture

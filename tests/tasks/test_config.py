@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from rnn_model.config import ModelConfig, Section
+from rnn_model.config import Section, SyntheticConfig
 from rnn_model.errors import ConfigError
 from tasks.config import (
     SAMPLE,
@@ -18,7 +18,9 @@ from tasks.config import (
     TargetConfig,
     TrackingConfig,
     WindowConfig,
-    check_sections,
+    check_output,
+    check_source,
+    check_windows,
     home,
 )
 
@@ -165,13 +167,53 @@ def test_the_name_of_a_target_is_fit_for_a_folder(path: str, name: str) -> None:
 
 
 def test_more_history_than_context_is_refused_with_both_figures() -> None:
-    with pytest.raises(ConfigError, match=r"min_history 20 is longer than model.context 16"):
-        check_sections(WindowConfig(min_history=20), ModelConfig(context=16))
+    with pytest.raises(ConfigError, match=r"min_history 20 is longer than the network's context 16"):
+        check_windows(WindowConfig(min_history=20), 16)
 
 
 def test_as_much_history_as_context_is_taken() -> None:
-    check_sections(WindowConfig(min_history=16), ModelConfig(context=16))
+    check_windows(WindowConfig(min_history=16), 16)
 
 
 def test_everything_is_written_under_carryover_home(data_folder: Path) -> None:
     assert home() == data_folder.resolve()
+
+
+def test_a_source_of_another_frequency_is_refused_before_any_work() -> None:
+    with pytest.raises(ConfigError, match=r"source\.freq D differs from target\.freq MS"):
+        check_source(SourceConfig(freq="D"), 8, TargetConfig(path="x.csv", freq="MS"))
+
+
+def test_a_source_without_any_frequency_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"source\.freq is missing"):
+        check_source(SourceConfig(), 8, None)
+
+
+def test_a_corpus_shorter_than_two_horizons_is_refused_with_both_figures() -> None:
+    source = SourceConfig(freq="D", synthetic=SyntheticConfig(length=50))
+    with pytest.raises(ConfigError, match=r"length 50 is under two horizons; make it at least 60"):
+        check_source(source, 30, None)
+
+
+def test_the_sources_frequency_is_the_targets_where_none_is_given() -> None:
+    assert check_source(SourceConfig(), 8, TargetConfig(path="x.csv", freq="QS")) == "QS"
+
+
+def test_a_forecast_file_of_another_kind_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"does not end in \.parquet"):
+        check_output(Path("next.csv"))
+
+
+@pytest.mark.parametrize("name", ["../escaped", "a/b", "a\nb", "", "x" * 101, ".hidden"])
+def test_experiment_names_that_could_leave_the_folder_are_refused(name: str) -> None:
+    assert refused(TrackingConfig, experiment=name)[0] == ("experiment",)
+
+
+@pytest.mark.parametrize("path", ["s3://key:canary@bucket/x.csv", "https://host/x.csv?token=canary"])
+def test_an_address_as_path_is_refused_without_repeating_it(path: str) -> None:
+    assert "canary" not in refused(SeriesConfig, path=path, freq="D")[1]
+
+
+@pytest.mark.parametrize("uri", ["http://host:5000?token=canary", "http://me:pa/canary@host"])
+def test_addresses_that_hide_a_secret_elsewhere_are_refused(uri: str) -> None:
+    assert "canary" not in refused(TrackingConfig, uri=uri)[1]

@@ -14,7 +14,7 @@ from rnn_model.checkpoint import ModelCard, save_model
 from rnn_model.config import ModelConfig
 from rnn_model.errors import CarryoverError, ConfigError, DataError, IntegrityError, WriteError
 from rnn_model.network import Network, build_network
-from tasks.config import SeriesConfig
+from tasks.config import SeriesConfig, TargetConfig
 from tasks.contract import frame_windows
 from tasks.forecast import forecast_dataset
 from tasks.forecaster import COLUMNS, check_freq, forecast_frame, forecast_windows, usable_series
@@ -198,7 +198,9 @@ def test_the_file_holds_the_forecast_of_every_usable_series(
     network: Network, ingested: Ingested, model: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "out" / "forecast.parquet"
-    made = forecast_dataset(ingested(**GOOD, bad=[float("inf")]), model, HORIZON, output)
+    made = forecast_dataset(
+        ingested(**GOOD, bad=[float("inf")]), TargetConfig(max_quarantined=0.25), model, HORIZON, output
+    )
     expected = forecast_frame(network, card(network, "D"), rows(**GOOD), HORIZON)
     assert pl.read_parquet(output).equals(expected)
     assert (made.rows, made.series, made.left_out) == (3 * HORIZON, 3, {"bad": "infinite value"})
@@ -206,9 +208,9 @@ def test_the_file_holds_the_forecast_of_every_usable_series(
 
 def test_the_same_forecast_twice_gives_the_same_bytes(ingested: Ingested, model: Path, tmp_path: Path) -> None:
     dataset, output = ingested(**GOOD), tmp_path / "forecast.parquet"
-    forecast_dataset(dataset, model, HORIZON, output)
+    forecast_dataset(dataset, TargetConfig(), model, HORIZON, output)
     first = output.read_bytes()
-    forecast_dataset(dataset, model, HORIZON, output)
+    forecast_dataset(dataset, TargetConfig(), model, HORIZON, output)
     assert output.read_bytes() == first
 
 
@@ -254,7 +256,7 @@ def test_a_run_that_fails_leaves_the_old_file_and_nothing_else(
     output.write_bytes(b"yesterday")
     fault(dataset, model, monkeypatch)
     with pytest.raises(error):
-        forecast_dataset(dataset, model, HORIZON, output)
+        forecast_dataset(dataset, TargetConfig(), model, HORIZON, output)
     assert output.read_bytes() == b"yesterday"
     assert list(output.parent.iterdir()) == [output]
 
@@ -263,14 +265,34 @@ def test_a_horizon_past_what_the_model_answers_is_refused_with_its_limit(
     ingested: Ingested, model: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="horizon 7: this model answers 1 to 6 steps"):
-        forecast_dataset(ingested(**GOOD), model, 7, tmp_path / "forecast.parquet")
+        forecast_dataset(ingested(**GOOD), TargetConfig(), model, 7, tmp_path / "forecast.parquet")
 
 
 def test_a_target_of_another_frequency_is_refused(ingested: Ingested, model: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="made for freq D, the target has h"):
-        forecast_dataset(ingested(freq="h", **GOOD), model, HORIZON, tmp_path / "forecast.parquet")
+        forecast_dataset(ingested(freq="h", **GOOD), TargetConfig(), model, HORIZON, tmp_path / "forecast.parquet")
 
 
-def test_an_output_that_is_not_parquet_is_refused(ingested: Ingested, model: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"does not end in \.parquet"):
-        forecast_dataset(ingested(**GOOD), model, HORIZON, tmp_path / "forecast.csv")
+def test_more_series_left_out_than_allowed_stop_the_run_with_share_and_rule(
+    ingested: Ingested, model: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "forecast.parquet"
+    with pytest.raises(
+        DataError, match=r"1 series cannot be forecast, a share of 25% \(allowed: 20%\): infinite value"
+    ):
+        forecast_dataset(ingested(**GOOD, bad=[float("inf")]), TargetConfig(), model, HORIZON, output)
+    assert not output.exists()
+
+
+def test_a_target_whose_gaps_mean_something_else_is_refused_with_both(
+    ingested: Ingested, model: Path, tmp_path: Path
+) -> None:
+    dataset = ingested(**GOOD).model_copy(update={"gaps": "zero"})
+    with pytest.raises(ConfigError, match=r"made with gaps missing, the target has zero; use --target\.gaps missing"):
+        forecast_dataset(dataset, TargetConfig(), model, HORIZON, tmp_path / "forecast.parquet")
+
+
+def test_a_target_of_another_season_is_refused_with_both(ingested: Ingested, model: Path, tmp_path: Path) -> None:
+    dataset = ingested(**GOOD).model_copy(update={"periods": (5, 5)})
+    with pytest.raises(ConfigError, match=r"made with season 7, the target has 5; use --target\.season 7"):
+        forecast_dataset(dataset, TargetConfig(), model, HORIZON, tmp_path / "forecast.parquet")

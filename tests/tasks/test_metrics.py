@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tasks.metrics import DECILES, calibration, overall, per_series, per_step, with_owa
+from rnn_model.config import DECILES
+from tasks.metrics import backtest_metrics, calibration, overall, per_series, per_step, ranked, with_owa
 
 DAY = datetime(2024, 1, 1)
 HORIZON = 3
@@ -142,6 +143,22 @@ def test_a_forecast_of_zero_that_comes_true_has_no_error() -> None:
     assert table["sMAPE"] == 0
 
 
+def test_smape_leaves_out_steps_where_truth_and_forecast_are_both_zero() -> None:
+    table = scored({"a": [1, 3, 0, 5]}, {("a", 2): np.repeat([[0.0], [4.0]], 9, axis=1)}, season=1)
+    assert table["sMAPE"] == pytest.approx(200 * 1 / 9)  # of the second step alone
+
+
+def test_smape_of_series_counts_the_steps_it_is_known_for() -> None:
+    series: Series = {"a": [1, 3, 0, 5], "b": [1, 3, 2, 2]}
+    ahead = {"a": np.repeat([[0.0], [4.0]], 9, axis=1), "b": np.repeat([[1.0], [2.0]], 9, axis=1)}
+    table = scored(series, {(name, 2): block for name, block in ahead.items()}, season=1)
+    assert table["sMAPE"] == pytest.approx((200 / 9 + 200 / 3 + 0) / 3)
+
+
+def test_with_nothing_but_zeros_that_come_true_smape_is_unknown() -> None:
+    assert math.isnan(scored({"a": [1, 3, 0]}, {("a", 2): np.zeros((1, 9))}, season=1)["sMAPE"])
+
+
 def test_smape_reaches_200_percent() -> None:
     assert scored({"a": [1, 3, 5]}, {("a", 2): np.full((1, 9), -5.0)}, season=1)["sMAPE"] == 200
 
@@ -253,3 +270,12 @@ def test_calibration_is_the_share_at_or_below_each_decile() -> None:
     forecast, _ = frames({"a": [0, 0, 1, 5, 5.5, math.nan]}, {("a", 2): block})
     expected = [1 / 3] * 4 + [2 / 3] + [1.0] * 4
     assert calibration(forecast) == pytest.approx(expected)
+
+
+def test_a_table_is_ranked_by_mase_and_what_has_none_comes_last() -> None:
+    table = {"unknown": {"MASE": math.nan}, "worse": {"MASE": 2.0}, "best": {"MASE": 0.5}}
+    assert [name for name, _ in ranked(table)] == ["best", "worse", "unknown"]
+
+
+def test_metrics_have_a_name_of_their_own_in_mlflow() -> None:
+    assert backtest_metrics({"MASE": 1.0, "OWA": 0.5, "windows": 7}) == {"backtest/MASE": 1.0, "backtest/OWA": 0.5}

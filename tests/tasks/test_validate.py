@@ -39,11 +39,11 @@ def ingested(tmp_path: Path) -> Callable[..., Dataset]:
 
 @pytest.fixture
 def checked(tmp_path: Path) -> Validate:
-    """Validate with a need of 2 points and a context of 4."""
+    """Validate with a need of 2 points and a context of 4 unless told otherwise."""
 
-    def call(dataset: Dataset, need: int = 2, **options: object) -> Validated:
+    def call(dataset: Dataset, need: int = 2, context: int = 4, **options: object) -> Validated:
         config = SeriesConfig.model_validate({"path": "rows.parquet", "freq": dataset.freq} | options)
-        return validate_dataset(dataset, config, need, 4, tmp_path / "validated")
+        return validate_dataset(dataset, config, need, context, tmp_path / "validated")
 
     return call
 
@@ -85,12 +85,37 @@ def test_validating_again_gives_the_same_folder(ingested: Callable[..., Dataset]
     assert checked(dataset) == checked(dataset)
 
 
-@pytest.mark.parametrize("options", [{"gaps": "zero"}, {"need": 3}])
-def test_another_policy_is_other_data(
+@pytest.mark.parametrize("options", [{"gaps": "zero"}, {"need": 3}, {"context": 99}, {"max_quarantined": 1}])
+def test_options_that_leave_the_same_rows_leave_the_same_fingerprint(
     ingested: Callable[..., Dataset], checked: Validate, options: dict[str, object]
 ) -> None:
     dataset = ingested(a=FINE)
-    assert checked(dataset).dataset.fingerprint != checked(dataset, **options).dataset.fingerprint
+    assert checked(dataset).dataset.fingerprint == checked(dataset, **options).dataset.fingerprint
+
+
+def test_the_fingerprint_is_that_of_the_used_rows_alone(ingested: Callable[..., Dataset], checked: Validate) -> None:
+    with_bad = checked(ingested(a=FINE, b=BROKEN), max_quarantined=0.5)
+    assert with_bad.dataset.fingerprint == checked(ingested(a=FINE)).dataset.fingerprint
+
+
+def test_rows_filled_by_policy_are_other_data(ingested: Callable[..., Dataset], checked: Validate) -> None:
+    dataset = ingested(a=[(DAY + timedelta(days=n), 1.0) for n in (0, 1, 3, 4)])
+    fingerprints = {checked(dataset, gaps=gaps).dataset.fingerprint for gaps in ("missing", "zero")}
+    assert len(fingerprints) == 2
+
+
+def test_the_same_rows_under_another_account_stand_in_another_folder(
+    ingested: Callable[..., Dataset], checked: Validate
+) -> None:
+    dataset = ingested(a=FINE)
+    used, padded = checked(dataset), checked(dataset, context=99)
+    assert used.account != padded.account
+    assert used.dataset.folder != padded.dataset.folder
+
+
+@pytest.mark.parametrize("gaps", ["missing", "zero"])
+def test_the_data_set_says_how_gaps_were_taken(ingested: Callable[..., Dataset], checked: Validate, gaps: str) -> None:
+    assert checked(ingested(a=FINE), gaps=gaps).dataset.gaps == gaps
 
 
 def test_a_damaged_data_set_is_refused(ingested: Callable[..., Dataset], checked: Validate) -> None:

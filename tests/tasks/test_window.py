@@ -1,6 +1,5 @@
 """Validated rows as windows on disk: the same values in the same order, and the cutoffs where they are declared."""
 
-import json
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -35,6 +34,7 @@ def windowed(tmp_path: Path) -> Window:
             freq="D",
             season=7,
             periods=(7, 364),
+            gaps="zero",
             rows=frame.height,
             series=len(series),
         )
@@ -46,24 +46,27 @@ def windowed(tmp_path: Path) -> Window:
 
 
 def test_windows_hold_the_rows_in_their_order(windowed: Window) -> None:
-    windows, _, ids = open_windows(windowed(TWO))
-    assert ids == ["b", "a"]
+    windows, _ = open_windows(windowed(TWO))
     np.testing.assert_array_equal(windows.history(0), np.arange(12.0))
     np.testing.assert_array_equal(windows.history(1), [10, np.nan, 12, 13, 14, 15])
 
 
 def test_windows_carry_both_seasons(windowed: Window) -> None:
-    windows, _, _ = open_windows(windowed(TWO))
+    windows, _ = open_windows(windowed(TWO))
     assert windows.periods.tolist() == [[7, 364], [7, 364]]
 
 
+def test_windows_say_how_gaps_were_taken(windowed: Window) -> None:
+    assert windowed(TWO).gaps == "zero"
+
+
 def test_the_last_test_window_ends_where_its_series_ends(windowed: Window) -> None:
-    _, split, _ = open_windows(windowed(TWO))
+    _, split = open_windows(windowed(TWO))
     assert split.test.tolist() == [[8, -1], [10, 4]]  # of 12 and of 6 points; 6 - 2 - 2 leaves too little history
 
 
 def test_the_last_validation_window_ends_at_the_first_test_cutoff(windowed: Window) -> None:
-    _, split, _ = open_windows(windowed(TWO))
+    _, split = open_windows(windowed(TWO))
     assert split.validation.tolist() == [[6, -1]]
 
 
@@ -72,7 +75,7 @@ def test_cutoffs_are_a_horizon_apart_unless_told_otherwise(windowed: Window) -> 
 
 
 def test_a_declared_step_moves_the_cutoffs(windowed: Window) -> None:
-    _, split, _ = open_windows(windowed(TWO, step=1, cutoffs=3))
+    _, split = open_windows(windowed(TWO, step=1, cutoffs=3))
     assert split.test.tolist() == [[8, -1], [9, 3], [10, 4]]
 
 
@@ -93,16 +96,3 @@ def test_a_changed_array_is_refused(windowed: Window) -> None:
     np.save(handle.folder / "values.npy", values + 1)
     with pytest.raises(IntegrityError, match=r"values\.npy changed"):
         open_windows(handle)
-
-
-def test_ids_that_do_not_match_the_series_are_refused(windowed: Window, tmp_path: Path) -> None:
-    handle = windowed(TWO)
-
-    def fewer(staging: Path) -> None:
-        for name in ("values.npy", "offsets.npy", "periods.npy"):
-            (staging / name).write_bytes((handle.folder / name).read_bytes())
-        (staging / "about.json").write_text(json.dumps({"ids": ["b"]}))
-
-    other = handle.model_copy(update={"folder": publish(tmp_path / "other", fewer)})
-    with pytest.raises(IntegrityError, match="1 ids for 2 series"):
-        open_windows(other)

@@ -1,0 +1,123 @@
+"""Clipping, learning rates, reports, and the spread of the plain network."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from rnn_model import training
+from rnn_model.checkpoint import weights_digest
+from rnn_model.config import FitConfig
+from rnn_model.network import Network
+from rnn_model.scaling import window_scale
+from rnn_model.training import (
+    FitResult,
+    Material,
+    Progress,
+    Watch,
+    fit,
+    learning_rate,
+    set_residual_spread,
+    train_step,
+    validate,
+)
+from rnn_model.windows import Batch
+
+NAN = float("nan")
+Build = Callable[..., Network]
+Learn = Callable[..., Material]
+QUICK = FitConfig(steps=6, batch_size=8, validate_every=2, learning_rate=0.01, averaging=0.5)
+
+
+# ---- clipping, rates, reports
+
+
+@pytest.mark.parametrize(("clip", "expected"), [(1e-6, 6), (1e6, 0)])
+def test_clipped_steps_are_counted(fresh: Build, clip: float, expected: int, material: Learn) -> None:
+    assert fit(fresh(), material(), QUICK.model_copy(update={"clip": clip})).clipped == expected
+
+
+def test_a_long_gradient_is_cut_to_the_largest_norm(fresh: Build, material: Learn) -> None:
+    network = fresh()
+    parameters = list(network.parameters())
+    _, norm = train_step(network, material().draw(1), torch.optim.AdamW(parameters), parameters, 1e-3, 1)
+    left = torch.stack([p.grad.norm() for p in parameters]).norm().item()
+    assert norm > 1e-3
+    assert left == pytest.approx(1e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "step", "expected"),
+    [
+        ("cosine", 1, 0.1),
+        ("cosine", 5, 0.5),
+        ("cosine", 10, 1.0),
+        ("cosine", 40, 0.05 + 0.95 * 0.75),  # a third of the way: cos 60 degrees
+        ("cosine", 55, 0.05 + 0.95 * 0.5),
+        ("cosine", 100, 0.05),
+        ("constant", 5, 0.5),
+        ("constant", 100, 1.0),
+    ],
+)
+def test_the_rate_rises_then_falls_to_a_twentieth(schedule: str, step: int, expected: float) -> None:
+    config = FitConfig(steps=100, warmup=0.1, learning_rate=0.5, schedule=schedule)
+    assert learning_rate(config, step) == pytest.approx(0.5 * expected)
+
+
+def test_the_optimiser_gets_the_scheduled_rate_at_every_step(
+    fresh: Build, monkeypatch: pytest.MonkeyPatch, material: Learn
+) -> None:
+    rates: list[float] = []
+    original = training.train_step
+
+    def note(network: Network, batch: Batch, optimiser: torch.optim.Optimizer, *rest: object) -> tuple[float, float]:
+        rates.append(optimiser.param_groups[0]["lr"])
+        return original(network, batch, optimiser, *rest)
+
+    monkeypatch.setattr(training, "train_step", note)
+    fit(fresh(), material(), QUICK)
+    assert rates == [learning_rate(QUICK, step) for step in range(1, 7)]
+
+
+def test_reports_carry_each_validation_and_the_mean_loss_since_the_last(
+    fresh: Build, monkeypatch: pytest.MonkeyPatch, material: Learn
+) -> None:
+    losses = iter([1.0, 3.0, 10.0, 20.0, 5.0, 7.0])
+    monkeypatch.setattr(training, "train_step", lambda *_: (next(losses), 0.5))
+    reports: list[Progress] = []
+    ticks: list[int] = []
+    result = fit(fresh(), material(), QUICK, Watch(reports.append, ticks.append))
+    assert [r.train_loss for r in reports] == [2.0, 15.0, 6.0]
+    assert ticks == [1, 2, 3, 4, 5, 6]
+    assert result.history == tuple(reports)
+    assert isinstance(result, FitResult)
+
+
+def test_validation_weighs_batches_by_their_windows(fresh: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "batch_loss", lambda _, batch: torch.tensor({3: 1.0, 1: 5.0}[len(batch.context)]))
+    batches = [Batch(torch.zeros(n, 32), torch.zeros(n, 8), torch.ones(n, 2)) for n in (3, 1)]
+    assert validate(fresh(), batches) == pytest.approx((3 * 1 + 1 * 5) / 4)
+
+
+# ---- the spread of the plain network
+
+
+def test_the_spread_is_the_root_mean_square_residual_of_each_step(fresh: Build) -> None:
+    network = fresh(3, spine="plain")
+    for parameter in network.readout.parameters():
+        torch.nn.init.zeros_(parameter)  # it now forecasts 0 in the scaled space: residuals are the scaled targets
+    context = torch.randn(2, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    scale = window_scale(context, torch.tensor([1, 1]))
+    target = scale.invert(torch.tensor([[3.0, 1.0, NAN], [4.0, NAN, NAN]]))
+    set_residual_spread(network, [Batch(context, target, torch.ones(2, 2, dtype=torch.long))])
+    first, second = (9 + 16) / 2, 1.0
+    expected = [math.sqrt(first), 1.0, math.sqrt((first + second) / 2)]  # a step without residuals: the mean of others
+    assert network.residual_spread.tolist() == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_residual_network_has_no_such_spread_to_set(fresh: Build, material: Learn) -> None:
+    network = fresh()
+    before = weights_digest(network)
+    set_residual_spread(network, material().validation)
+    assert weights_digest(network) == before
