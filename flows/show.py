@@ -1,0 +1,65 @@
+"""What a command prints when it is done."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from rnn_model.artefact import write_file
+from tasks.config import TargetConfig
+from tasks.handles import Forecast, Model, Outcome
+from tasks.report import print_table
+from tasks.tracking import finite, flatten, page
+
+
+def show(result: Any, parameters: dict[str, Any], summary: Path | None) -> None:
+    """What a person wants to see when a command is done."""
+    if isinstance(result, Forecast):
+        print(f"{result.series} series, {result.rows} rows written to {result.output}")
+        for series, rule in result.left_out.items():
+            print(f"no forecast for {series}: {rule}", file=sys.stderr)
+    elif isinstance(result, Model):
+        print(f"model: {result.folder}")
+        print(f"use it: carryover finetune --model {result.folder} --target.path FILE --target.freq FREQ")
+    elif isinstance(result, Outcome):
+        show_outcome(result, parameters["target"].resolved(), parameters["model"])
+    if summary is not None:
+        write_file(
+            summary, (json.dumps(finite(result.model_dump(mode="json")), indent=1, allow_nan=False) + "\n").encode()
+        )
+        print(f"summary: {summary}")
+
+
+def show_outcome(result: Outcome, target: TargetConfig, model: Any) -> None:
+    """The table, why the model was chosen, and the two commands that go on from here."""
+    account = result.account
+    aside = ", ".join(f"{rows} {rule}" for rule, rows in account.quarantined.items()) or "none"
+    print(
+        f"\n{target.name}: {account.series_used} of {account.series_in} series; rows {account.rows_in} = "
+        f"{account.used} used + {account.padded} padded + quarantined ({aside}); {account.added} added to the grid"
+    )
+    if result.evaluation is not None:
+        title = f"Backtest: {result.evaluation.windows} windows, horizon {result.evaluation.horizon}"
+        print_table(result.evaluation, title, result.selection.chosen if result.selection else None)
+    if result.selection is not None:
+        print(f"Chosen on the validation windows: {result.selection.reason}")
+    store = result.run.uri
+    print(
+        f"\nLook at the runs:   mlflow ui --backend-store-uri {store} --host 127.0.0.1   then open {page(result.run)}"
+        if not store.startswith("http")
+        else f"\nLook at the runs:   {page(result.run)}"
+    )
+    horizon = {"window": {"horizon": result.evaluation.horizon}} if result.evaluation else {}
+    options = {"model": result.model_uri or str(model)} | horizon | {"output": "forecast.parquet"}
+    asked = {"target": target.model_dump(mode="json", exclude_defaults=True, exclude={"max_quarantined"})}
+    print(f"Make a forecast:    carryover forecast {as_options(options | asked)}")
+
+
+def as_options(values: dict[str, Any]) -> str:
+    """Nested settings as a command line that gives them again."""
+    words = []
+    for name, value in flatten(values).items():
+        text = json.dumps(value) if isinstance(value, list) else str(value)
+        words += [f"--{name}", shlex.quote(text)]
+    return " ".join(words)
