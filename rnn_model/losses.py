@@ -8,19 +8,31 @@ from rnn_model.config import MEDIAN, QUANTILES
 TARGET_CLAMP = 6.0  # arcsinh units, about 200 spreads: one wild target cannot own a batch
 
 
-def pinball(deciles: Tensor, target: Tensor) -> Tensor:
-    """Mean quantile loss: (B, H, Q), (B, H) -> scalar; NaN targets do not count (Koenker and Bassett, 1978)."""
-    observed = ~target.isnan()
-    y = torch.where(observed, target, 0.0).clamp(-TARGET_CLAMP, TARGET_CLAMP)
+def pinball(deciles: Tensor, target: Tensor, per_window: bool = False) -> Tensor:
+    """Mean quantile loss: (B, H, Q), (B, H) -> scalar, or (B,) per window (Koenker and Bassett, 1978).
+
+    NaN targets do not count; without any the loss is 0.
+    """
+    observed, y = observed_target(target)
     levels = torch.tensor(QUANTILES, device=y.device, dtype=y.dtype)
     error = y[..., None] - deciles  # (B, H, Q)
     loss = torch.maximum(levels * error, (levels - 1) * error).mean(-1)
-    return (loss * observed).sum() / observed.sum().clamp_min(1)
+    return observed_mean(loss, observed, per_window)
 
 
-def squared(deciles: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error of the centre: (B, H, Q), (B, H) -> scalar; NaN targets do not count."""
+def squared(deciles: Tensor, target: Tensor, per_window: bool = False) -> Tensor:
+    """Mean squared error of the centre; shapes and missing targets as in `pinball`."""
+    observed, y = observed_target(target)
+    return observed_mean((deciles[..., MEDIAN] - y).square(), observed, per_window)
+
+
+def observed_target(target: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, H) -> which targets were observed, and the targets clamped, 0 where there is none."""
     observed = ~target.isnan()
-    y = torch.where(observed, target, 0.0).clamp(-TARGET_CLAMP, TARGET_CLAMP)
-    error = deciles[..., MEDIAN] - y
-    return (error.square() * observed).sum() / observed.sum().clamp_min(1)
+    return observed, torch.where(observed, target, 0.0).clamp(-TARGET_CLAMP, TARGET_CLAMP)
+
+
+def observed_mean(loss: Tensor, observed: Tensor, per_window: bool) -> Tensor:
+    """(B, H) -> the mean over what was observed: a scalar, or (B,)."""
+    dim = 1 if per_window else None
+    return (loss * observed).sum(dim) / observed.sum(dim).clamp_min(1)

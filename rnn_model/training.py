@@ -145,29 +145,36 @@ def train_step(
     return value, norm
 
 
-def batch_loss(network: Network, batch: Batch) -> Tensor:
-    """The training loss of one batch in the scaled space, a scalar."""
+def batch_loss(network: Network, batch: Batch, per_window: bool = False) -> Tensor:
+    """The training loss of one batch in the scaled space: a scalar, or (B,)."""
     deciles, scale = network(batch.context, batch.periods, batch.target.shape[1])
     target = scale.apply(batch.target)  # (B, H)
-    return squared(deciles, target) if isinstance(network, PlainForecaster) else pinball(deciles, target)
+    loss = squared if isinstance(network, PlainForecaster) else pinball
+    return loss(deciles, target, per_window)
+
+
+def window_losses(network: Network, batches: Sequence[Batch]) -> Tensor:
+    """(N,) the loss of every window of the batches, float64; the network's mode is restored.
+
+    Raises TrainingError for a loss that is not finite.
+    """
+    was_training = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            losses = [batch_loss(network, batch, per_window=True).double() for batch in batches]
+    finally:
+        network.train(was_training)
+    joined = torch.cat([torch.zeros(0, dtype=torch.float64), *losses])
+    if not joined.isfinite().all():
+        raise TrainingError("the validation loss is not finite; look for extreme values in the validation windows")
+    return joined
 
 
 def validate(network: Network, batches: Sequence[Batch]) -> float:
-    """Mean loss over the batches, weighted by their windows; the network's mode is restored. inf without batches."""
-    was_training = network.training
-    network.eval()
-    total, count = 0.0, 0
-    try:
-        with torch.no_grad():
-            for batch in batches:
-                size = len(batch.context)
-                total += float(batch_loss(network, batch)) * size
-                count += size
-    finally:
-        network.train(was_training)
-    if count and not math.isfinite(total):
-        raise TrainingError("the validation loss is not finite; look for extreme values in the validation windows")
-    return total / count if count else math.inf
+    """Mean loss over the windows of the batches; inf without windows."""
+    losses = window_losses(network, batches)
+    return float(losses.mean()) if len(losses) else math.inf
 
 
 def learning_rate(config: FitConfig, step: int) -> float:

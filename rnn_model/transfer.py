@@ -3,16 +3,20 @@
 The pretrained network is never changed; every strategy works on a copy.
 """
 
+import math
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from rnn_model.config import FitConfig
 from rnn_model.network import Network, build_network
-from rnn_model.training import FitResult, Material, Watch, fit, set_residual_spread, validate
+from rnn_model.training import FitResult, Material, Watch, fit, set_residual_spread, window_losses
+from rnn_model.windows import Ints
 
 Strategy = Literal["zero-shot", "full", "biases", "head", "scratch", "average"]
 RATE = {
@@ -25,13 +29,36 @@ RATE = {
 
 @dataclass(frozen=True)
 class Candidate:
-    """One contender: its weights, its validation loss (scaled space), and how it was made."""
+    """One contender: its weights, its loss on each choosing window (scaled space), and how it was made."""
 
     strategy: Strategy
     network: Network
-    validation_loss: float
+    losses: Tensor
     training: FitResult | None
     note: str = ""
+
+    @property
+    def validation_loss(self) -> float:
+        """The mean of its losses; inf without any."""
+        return float(self.losses.mean()) if len(self.losses) else math.inf
+
+
+class Gain(NamedTuple):
+    """How much lower one candidate's loss is than another's, and how sure that is."""
+
+    mean: float
+    error: float  # standard error of the mean; inf where it rests on one difference
+    units: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.4f} lower in validation loss (standard error {self.error:.4f} over {self.units})"
+
+
+class Choice(NamedTuple):
+    """The chosen candidate, and the sentence that says why."""
+
+    candidate: Candidate
+    reason: str
 
 
 def movable(strategy: Strategy, name: str) -> bool:
@@ -61,7 +88,7 @@ def tune(
     `zero-shot` trains nothing. `average` is made from a tuned candidate by `averaged_candidate`.
     """
     if strategy == "zero-shot":
-        return Candidate(strategy, pretrained, choosing_loss(pretrained, material), None)
+        return Candidate(strategy, pretrained, choosing_losses(pretrained, material), None)
     network = (
         build_network(pretrained.config, pretrained.horizon, seed) if strategy == "scratch" else deepcopy(pretrained)
     )
@@ -71,12 +98,12 @@ def tune(
     result = fit(network, material, config, watch)
     network.requires_grad_(True)
     set_residual_spread(network, material.validation)
-    return Candidate(strategy, network, choosing_loss(network, material), result)
+    return Candidate(strategy, network, choosing_losses(network, material), result)
 
 
-def choosing_loss(network: Network, material: Material) -> float:
-    """The loss that ranks candidates: on windows that stopped no training, where there are any."""
-    return validate(network, material.choosing or material.validation)
+def choosing_losses(network: Network, material: Material) -> Tensor:
+    """(N,) the losses that rank candidates: of windows that stopped no training, where there are any."""
+    return window_losses(network, material.choosing or material.validation)
 
 
 def averaged_candidate(zero_shot: Candidate, tuned: Candidate, material: Material) -> Candidate:
@@ -87,11 +114,35 @@ def averaged_candidate(zero_shot: Candidate, tuned: Candidate, material: Materia
         for name, value in network.state_dict().items():
             value.lerp_(other[name], 0.5)
     note = f"half zero-shot, half {tuned.strategy}"
-    return Candidate("average", network, choosing_loss(network, material), None, note)
+    return Candidate("average", network, choosing_losses(network, material), None, note)
 
 
-def select(candidates: Sequence[Candidate], fallback: Strategy = "zero-shot") -> Candidate:
-    """The candidate with the lowest validation loss; `fallback` unless another is strictly better than it."""
-    base = next((c for c in candidates if c.strategy == fallback), candidates[0])
-    best = min(candidates, key=lambda c: c.validation_loss)
-    return best if best.validation_loss < base.validation_loss else base
+def paired_gain(base: Candidate, other: Candidate, series: Ints) -> Gain:
+    """How much `other` is better than `base`: paired by window, the windows of one series taken together.
+
+    `series` (N,) says which series each choosing window is of. Where all are of one, each window counts by itself.
+    """
+    difference = (base.losses - other.losses).numpy()
+    _, unit = np.unique(series, return_inverse=True)
+    if unit.max(initial=0) > 0:
+        difference = np.bincount(unit, difference) / np.bincount(unit)
+    n = len(difference)
+    error = float(difference.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
+    return Gain(float(difference.mean()), error, n)
+
+
+def select(candidates: Sequence[Candidate], series: Ints) -> Choice:
+    """The candidate with the lowest loss among those better than zero-shot by more than one standard error.
+
+    Zero-shot itself where there is none (the rule of one standard error: Breiman et al., 1984, "Classification and
+    regression trees"). `series` as in `paired_gain`.
+    """
+    base = next(c for c in candidates if c.strategy == "zero-shot")
+    others = sorted((c for c in candidates if c is not base), key=lambda c: c.validation_loss)
+    gains = [paired_gain(base, c, series) for c in others]
+    for candidate, gain in zip(others, gains, strict=True):
+        if gain.mean > gain.error:
+            return Choice(candidate, f"{candidate.strategy}: {gain} than zero-shot")
+    if others and gains[0].mean > 0:
+        return Choice(base, f"zero-shot: {others[0].strategy} is only {gains[0]}, which is no evidence")
+    return Choice(base, "zero-shot: no candidate had a lower validation loss")

@@ -190,12 +190,12 @@ class Split:
         return tuning.until(_earliest(self.validation, tuning.end))
 
     def stopping_index(self) -> Index:
-        """The earlier validation windows, which stop a training (the only one, where there is one)."""
-        return _taking_part(self.validation[: max(1, len(self.validation) - 1)])
+        """The earlier half of the validation windows, which stop a training (the only one, where there is one)."""
+        return _taking_part(self.validation[: max(1, len(self.validation) // 2)])
 
     def choosing_index(self) -> Index:
-        """The last validation window of each series, which ranks candidates."""
-        return _taking_part(self.validation[-1:])
+        """The later half of the validation windows, which rank candidates."""
+        return _taking_part(self.validation[len(self.validation) // 2 :])
 
     def test_index(self, cutoff: int) -> Index:
         """The windows of one test cutoff, over the series that are long enough."""

@@ -120,7 +120,10 @@ class WindowConfig(HorizonConfig):
 
     min_history: int = Field(3, ge=1, le=100_000, description="points a series needs before every forecast origin")
     validation: int = Field(
-        2, ge=1, le=100, description="validation windows per series, just before the first test cutoff"
+        3,
+        ge=1,
+        le=100,
+        description="validation windows per series, just before the first test cutoff; half stop, half choose",
     )
 
 

@@ -32,8 +32,9 @@ def finetune_model(
     strategies, reason = allowed_strategies(windows, split, handle, config)
     training, tuning = split.training(windows), split.tuning(windows)
     context = card.model.context
+    judging = split.choosing_index()
     stopping = tuning.batches(split.stopping_index(), context, handle.horizon)
-    choosing = tuning.batches(split.choosing_index(), context, handle.horizon)
+    choosing = tuning.batches(judging, context, handle.horizon)
     draw = training.drawing(config.batch_size, context, handle.horizon, handle.min_history, seed)
     material = Material(draw, stopping, choosing)
     made: dict[Strategy, Candidate] = {}
@@ -52,8 +53,10 @@ def finetune_model(
             contenders.append(keep(candidate, card, run))
             log_metrics(run, {"val/best_loss": candidate.validation_loss})
             set_tags(run, {"carryover.weights": contenders[-1].model.weights})
-    chosen = select(list(made.values()))
-    selection = Selection(contenders=tuple(contenders), chosen=chosen.strategy, reason=reason or explain(chosen, made))
+    choice = select(list(made.values()), judging.series)
+    selection = Selection(
+        contenders=tuple(contenders), chosen=choice.candidate.strategy, reason=reason or choice.reason
+    )
     set_tags(parent, {"carryover.chosen": selection.chosen, "carryover.why": selection.reason})
     show(selection)
     return selection
@@ -113,14 +116,6 @@ def keep(candidate: Candidate, card: ModelCard, run: Run) -> Contender:
     model = Model(folder=folder, weights=weights, strategy=candidate.strategy, context=card.model.context, run=run)
     history = tuple((row["step"], row["train_loss"], row["validation_loss"]) for row in record["history"])
     return Contender(model=model, validation_loss=candidate.validation_loss, history=history, note=candidate.note)
-
-
-def explain(chosen: Candidate, made: dict[Strategy, Candidate]) -> str:
-    """One sentence on why this candidate was chosen."""
-    base = made["zero-shot"].validation_loss
-    if chosen.strategy == "zero-shot":
-        return f"zero-shot: no candidate had a lower validation loss than its {base:.4f}"
-    return f"{chosen.strategy}: validation loss {chosen.validation_loss:.4f} against {base:.4f} of zero-shot"
 
 
 def show(selection: Selection) -> None:

@@ -36,10 +36,11 @@ def test_figures_in_the_table_are_finite(outcome: Outcome) -> None:
     assert all(math.isfinite(value) for row in outcome.evaluation.table.values() for value in row.values())
 
 
-def test_the_chosen_candidate_has_the_lowest_validation_loss(outcome: Outcome) -> None:
+def test_the_chosen_candidate_is_never_worse_than_zero_shot_on_validation(outcome: Outcome) -> None:
     assert outcome.selection is not None
-    lowest = min(outcome.selection.contenders, key=lambda c: c.validation_loss)
-    assert outcome.selection.best.validation_loss == lowest.validation_loss
+    losses = {c.model.strategy: c.validation_loss for c in outcome.selection.contenders}
+    assert losses[outcome.selection.chosen] <= losses["zero-shot"]
+    assert outcome.selection.reason.startswith(f"{outcome.selection.chosen}: ")
     assert outcome.model == outcome.selection.best.model
 
 

@@ -80,9 +80,9 @@ def test_it_trains_in_training_mode_and_validates_in_evaluation_mode(
     modes: dict[bool, set[bool]] = {True: set(), False: set()}  # with gradients: the modes seen
     original = training.batch_loss
 
-    def note(network: Network, batch: Batch) -> Tensor:
+    def note(network: Network, batch: Batch, per_window: bool = False) -> Tensor:
         modes[torch.is_grad_enabled()].add(network.training)
-        return original(network, batch)
+        return original(network, batch, per_window)
 
     monkeypatch.setattr(training, "batch_loss", note)
     fit(fresh(), material(), QUICK)

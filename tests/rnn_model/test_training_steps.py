@@ -95,7 +95,8 @@ def test_reports_carry_each_validation_and_the_mean_loss_since_the_last(
 
 
 def test_validation_weighs_batches_by_their_windows(fresh: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "batch_loss", lambda _, batch: torch.tensor({3: 1.0, 1: 5.0}[len(batch.context)]))
+    losses = {3: [1.0, 2.0, 0.0], 1: [5.0]}
+    monkeypatch.setattr(training, "batch_loss", lambda _, batch, **__: torch.tensor(losses[len(batch.context)]))
     batches = [Batch(torch.zeros(n, 32), torch.zeros(n, 8), torch.ones(n, 2)) for n in (3, 1)]
     assert validate(fresh(), batches) == pytest.approx((3 * 1 + 1 * 5) / 4)
 

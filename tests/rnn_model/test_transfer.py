@@ -12,7 +12,7 @@ from rnn_model.checkpoint import weights_digest
 from rnn_model.config import FitConfig
 from rnn_model.network import Network
 from rnn_model.training import Material, validate
-from rnn_model.transfer import Candidate, Strategy, averaged_candidate, movable, select, tune
+from rnn_model.transfer import Candidate, Strategy, averaged_candidate, movable, paired_gain, select, tune
 from rnn_model.windows import from_arrays
 
 Build = Callable[..., Network]
@@ -68,8 +68,8 @@ def moved(before: Network, after: Network) -> set[str]:
     return {name for name, value in after.named_parameters() if not torch.equal(value, old[name])}
 
 
-def candidate(strategy: Strategy, loss: float) -> Candidate:
-    return Candidate(strategy, torch.nn.Identity(), loss, None)
+def candidate(strategy: Strategy, *losses: float) -> Candidate:
+    return Candidate(strategy, torch.nn.Identity(), torch.tensor(losses, dtype=torch.float64), None)
 
 
 def test_zero_shot_is_the_pretrained_network_untouched(lively: Build) -> None:
@@ -156,7 +156,7 @@ def test_fewer_weights_take_larger_steps(lively: Build, strategy: Strategy, fact
 def test_the_average_is_the_midpoint_of_both_and_changes_neither(lively: Build, spine: str) -> None:
     ends = [lively(seed=s, spine=spine) for s in (1, 2)]
     before = [weights_digest(network) for network in ends]
-    zero, tuned = (Candidate(s, n, 1.0, None) for s, n in zip(("zero-shot", "full"), ends, strict=True))
+    zero, tuned = (Candidate(s, n, torch.ones(1), None) for s, n in zip(("zero-shot", "full"), ends, strict=True))
     made = averaged_candidate(zero, tuned, material())
     for name, value in made.network.state_dict().items():
         first, second = (network.state_dict()[name] for network in ends)
@@ -173,18 +173,45 @@ def test_a_tuned_plain_network_carries_the_spread_of_its_own_residuals(lively: B
 
 
 @pytest.mark.parametrize(
-    ("losses", "chosen"),
+    ("full", "head", "chosen"),
     [
-        ({"zero-shot": 1.0, "full": 0.9, "head": 0.8}, "head"),
-        ({"zero-shot": 1.0, "full": 1.1, "head": 1.2}, "zero-shot"),
-        ({"zero-shot": 1.0, "full": 1.0}, "zero-shot"),
-        ({"full": 1.0, "zero-shot": 1.0}, "zero-shot"),  # the order of the candidates decides nothing
-        ({"full": 1.0, "head": 0.5}, "head"),
-        ({"zero-shot": float("inf")}, "zero-shot"),
+        ((0.9, 0.9, 0.8), (0.8, 0.8, 0.7), "head"),
+        ((1.1, 1.1, 1.2), (1.2, 1.2, 1.3), "zero-shot"),
+        ((1.0, 1.0, 1.0), (1.0, 1.0, 1.0), "zero-shot"),
+        ((0.9, 0.9, 0.8), (0.0, 1.1, 1.1), "full"),  # head is lower in the mean, by one window alone
+        ((1.1, 1.1, 0.2), (1.3, 1.3, 1.3), "zero-shot"),
     ],
 )
-def test_the_choice_is_never_worse_than_zero_shot(losses: dict[Strategy, float], chosen: str) -> None:
-    assert select([candidate(s, loss) for s, loss in losses.items()]).strategy == chosen
+def test_a_candidate_is_chosen_for_more_than_chance(
+    full: tuple[float, ...], head: tuple[float, ...], chosen: str
+) -> None:
+    contenders = [candidate("full", *full), candidate("zero-shot", 1.0, 1.0, 1.0), candidate("head", *head)]
+    for order in (contenders, contenders[::-1]):  # the order of the candidates decides nothing
+        choice = select(order, np.arange(3))
+        assert choice.candidate.strategy == chosen
+        assert choice.reason.startswith(f"{chosen}: ")
+
+
+def test_the_gain_of_a_series_counts_once_however_many_windows_it_has() -> None:
+    zero, full = candidate("zero-shot", 1.0, 1.0, 1.0, 1.0), candidate("full", 0.5, 0.7, 0.9, 1.1)
+    gain = paired_gain(zero, full, np.array([7, 7, 3, 3]))  # 0.4 of the one, 0.0 of the other
+    assert (gain.mean, gain.error, gain.units) == (pytest.approx(0.2), pytest.approx(0.2), 2)
+
+
+def test_the_windows_of_a_single_series_count_by_themselves() -> None:
+    gain = paired_gain(candidate("zero-shot", 1.0, 1.0), candidate("full", 0.5, 0.7), np.array([4, 4]))
+    assert (gain.mean, gain.error, gain.units) == (pytest.approx(0.4), pytest.approx(0.1), 2)
+
+
+def test_one_window_is_no_evidence() -> None:
+    choice = select([candidate("zero-shot", 1.0), candidate("full", 0.1)], np.array([0]))
+    assert choice.candidate.strategy == "zero-shot"
+    assert "full is only 0.9000 lower" in choice.reason
+
+
+def test_zero_shot_alone_is_chosen_even_without_windows() -> None:
+    alone = select([candidate("zero-shot")], np.array([], dtype=np.int64)).candidate
+    assert (alone.strategy, alone.validation_loss) == ("zero-shot", float("inf"))
 
 
 def test_a_harmful_training_ends_where_it_began(lively: Build) -> None:

@@ -10,10 +10,10 @@ import pytest
 from rnn_model.checkpoint import ModelCard
 from rnn_model.config import ModelConfig
 from rnn_model.errors import ConfigError
-from rnn_model.transfer import Candidate, Strategy
+from rnn_model.transfer import Strategy
 from rnn_model.windows import Split, Windows
 from tasks.config import BacktestConfig, FinetuneConfig, WindowConfig
-from tasks.finetune import FEWEST_WINDOWS, allowed_strategies, check_rhythm, explain, last_times, target_card
+from tasks.finetune import FEWEST_WINDOWS, allowed_strategies, check_rhythm, last_times, target_card
 from tasks.handles import Dataset, Model, WindowSet
 from tasks.window import open_windows, window_dataset
 
@@ -138,13 +138,3 @@ def test_a_horizon_past_the_models_is_refused_with_both(stored: Stored, tmp_path
 def test_a_horizon_up_to_the_models_is_taken(stored: Stored, tmp_path: Path, horizon: int) -> None:
     handle, _, _ = opened(stored(a=line(12)), tmp_path)
     check_rhythm(CARD.model_copy(update={"freq": "D", "horizon": horizon}), handle)
-
-
-# ---- why
-
-
-def test_the_reason_names_both_losses() -> None:
-    base, full = (Candidate(name, None, loss, None) for name, loss in (("zero-shot", 0.5), ("full", 0.25)))
-    made: dict[Strategy, Candidate] = {"zero-shot": base, "full": full}
-    assert explain(full, made) == "full: validation loss 0.2500 against 0.5000 of zero-shot"
-    assert explain(base, made) == "zero-shot: no candidate had a lower validation loss than its 0.5000"

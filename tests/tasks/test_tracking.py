@@ -169,7 +169,7 @@ def test_every_setting_is_a_parameter_and_the_whole_stands_in_config_json(client
     assert client.get_run(parent.run_id).data.params == {
         "window.horizon": "5",
         "window.min_history": "3",
-        "window.validation": "2",
+        "window.validation": "3",
         "seed": "3",
     }
     assert mlflow.artifacts.load_dict(f"runs:/{parent.run_id}/config.json") == {
