@@ -51,7 +51,7 @@ class Gain(NamedTuple):
     units: int
 
     def __str__(self) -> str:
-        return f"{self.mean:.4f} lower in validation loss (standard error {self.error:.4f} over {self.units})"
+        return f"{self.mean:.4f} lower than zero-shot (standard error {self.error:.4f}, n = {self.units})"
 
 
 class Choice(NamedTuple):
@@ -142,7 +142,7 @@ def select(candidates: Sequence[Candidate], series: Ints) -> Choice:
     gains = [paired_gain(base, c, series) for c in others]
     for candidate, gain in zip(others, gains, strict=True):
         if gain.mean > gain.error:
-            return Choice(candidate, f"{candidate.strategy}: {gain} than zero-shot")
+            return Choice(candidate, f"{candidate.strategy}: validation loss {gain}")
     if others and gains[0].mean > 0:
         return Choice(base, f"zero-shot: {others[0].strategy} is only {gains[0]}, which is no evidence")
     return Choice(base, "zero-shot: no candidate had a lower validation loss")

@@ -173,7 +173,7 @@ def test_every_setting_is_a_parameter_and_the_whole_stands_in_config_json(client
         "seed": "3",
     }
     assert mlflow.artifacts.load_dict(f"runs:/{parent.run_id}/config.json") == {
-        "window": {"horizon": 5, "min_history": 3, "validation": 2},
+        "window": {"horizon": 5, "min_history": 3, "validation": 3},
         "seed": 3,
     }
 
