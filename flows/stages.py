@@ -2,7 +2,7 @@
 
 from rnn_model.config import ModelConfig
 from tasks.config import BacktestConfig, HorizonConfig, SourceConfig, TargetConfig, WindowConfig
-from tasks.frequency import long_season_of, parse_frequency
+from tasks.frequency import long_season_of, usual_season
 from tasks.handles import Corpus, Run, Validated, WindowSet
 from tasks.ingest import ingest
 from tasks.pretrain import collect, synthesise
@@ -27,7 +27,7 @@ def prepare_corpus(
     known = target.dataset if target else None
     if source.path is None:
         freq = source.freq or (known.freq if known else "")
-        season = source.season or (known.periods[0] if known else parse_frequency(freq).periods[0])
+        season = source.season or (known.periods[0] if known else usual_season(freq))
         longest = model.context + 2 * window.horizon
         return synthesise(source.synthetic, freq, (season, long_season_of(season)), longest, seed)
     validated = validate(ingest(source, "source"), source, window.horizon + 1, model.context)

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from rnn_model.cells import Readout, build_cell
 from rnn_model.config import MEDIAN, QUANTILES, ModelConfig
-from rnn_model.scaling import Scale, window_scale
+from rnn_model.scaling import Scale, weights_half_life, window_scale
 
 CYCLES = ((0, 1), (0, 2), (0, 3), (1, 1), (1, 2))  # (season, how many of its cycles back) laid under the horizon
-CANDIDATES = len(CYCLES) + 1  # and the last observed value
+CANDIDATES = 2 * len(CYCLES) + 2  # each cycle as it was and as risen since, the last value, the line
+RIDGE = 0.02  # shrinks the slope of very short windows
 POINT_FEATURES = 6  # value, its mask, and both again one short and one long season earlier
 WINDOW_FEATURES = 6
 WIDTH_BIAS = -2.0  # softplus(-2) = 0.13: narrow quantile steps to begin with
@@ -165,18 +166,52 @@ def point_features(z: Tensor, periods: Tensor) -> Tensor:
 
 
 def seasonal_candidates(z: Tensor, periods: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    """Past cycles laid under the horizon, then the last observed value: values and masks, (B, steps, C) each.
+    """What may lie under the horizon: values and masks, (B, steps, C) each.
 
-    Step t of cycle k of season m is the point m * (ceil((t + 1) / m) - 1 + k) steps before T + t.
+    Past cycles as they were; the same raised by as much as the level has risen since; the last observed value; and
+    the latest cycle carried on along the slope of the window. Step t of cycle k of season m is the point
+    m * (ceil((t + 1) / m) - 1 + k) steps before T + t.
     """
     T, ahead = z.shape[1], torch.arange(steps, device=z.device)[None, :]  # (1, steps)
-    columns = []
-    for season, back in CYCLES:
-        m = periods[:, season, None]  # (B, 1)
-        columns.append(T + ahead - m * (ahead // m + back))  # (B, steps)
-    values, known = look_up(z, torch.stack(columns, -1))  # (B, steps, C-1)
-    last = last_observed(z)[:, None, None].expand(-1, steps, 1)
-    return torch.cat([values, last], -1), torch.cat([known, torch.ones_like(last, dtype=torch.bool)], -1)
+    seasons = torch.stack([periods[:, season] for season, _ in CYCLES], -1)  # (B, K)
+    back = torch.tensor([back for _, back in CYCLES], device=z.device)  # (K,)
+    m = seasons[:, None]  # (B, 1, K)
+    cycles, known = look_up(z, T + ahead[..., None] - m * (ahead[..., None] // m + back))  # (B, steps, K)
+    age = seasons * back  # (B, K): each cycle begins that long before the forecast does
+    rise = season_means(z, periods[:, 0], torch.zeros_like(age)) - season_means(z, periods[:, 0], age)
+    lifted = cycles + rise[:, None]  # (B, steps, K), NaN where a level is unknown
+    last = last_observed(z)[:, None].expand(-1, steps)  # (B, steps)
+    line = torch.where(known[..., 0], cycles[..., 0], last) + window_slope(z, periods[:, 0]) * (ahead + 1)
+    values = torch.cat([cycles, lifted.nan_to_num(0.0), last[..., None], line[..., None]], -1)
+    always = torch.ones_like(known[..., :2])
+    return values, torch.cat([known, known & ~lifted.isnan(), always], -1)
+
+
+def season_means(z: Tensor, period: Tensor, age: Tensor) -> Tensor:
+    """(B, T), (B,), (B, K) -> (B, K): mean of the `period` points that end `age` before the end; NaN without all."""
+    zero = torch.zeros(len(z), 1, dtype=torch.float64, device=z.device)
+    totals = torch.cat([zero, z.nan_to_num(0.0).double().cumsum(1)], 1)  # (B, T + 1)
+    counts = torch.cat([zero, (~z.isnan()).double().cumsum(1)], 1)
+    stop = z.shape[1] - age
+    start = stop - period[:, None]
+    inside = (start >= 0) & (stop <= z.shape[1])
+    start, stop = start.clamp(0, z.shape[1]), stop.clamp(0, z.shape[1])
+    count = counts.gather(1, stop) - counts.gather(1, start)
+    mean = (totals.gather(1, stop) - totals.gather(1, start)) / count
+    return torch.where(inside & (count > 0), mean, torch.nan).float()
+
+
+def window_slope(z: Tensor, period: Tensor) -> Tensor:
+    """(B, T), (B,) -> (B, 1): least-squares rise per step, weighted as the scale is, shrunk on few points."""
+    observed = ~z.isnan()
+    half_life = weights_half_life(period)  # (B, 1)
+    age = torch.arange(z.shape[1] - 1, -1, -1, device=z.device) / half_life  # (B, T)
+    weight = torch.exp2(-age) * observed
+    weight = weight / weight.sum(1, keepdim=True).clamp_min(1e-30)
+    y = z.nan_to_num(0.0)
+    age = age - (weight * age).sum(1, keepdim=True)
+    rise = -(weight * age * (y - (weight * y).sum(1, keepdim=True))).sum(1, keepdim=True)
+    return rise / ((weight * age.square()).sum(1, keepdim=True) + RIDGE) / half_life
 
 
 def look_up(z: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:

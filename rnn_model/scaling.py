@@ -29,11 +29,16 @@ class Scale(NamedTuple):
         return torch.sinh(scaled.double()) * spread + level
 
 
+def weights_half_life(period: Tensor) -> Tensor:
+    """(B,) -> (B, 1): steps in which the weight of a point halves, two seasons or 16 points."""
+    return (2.0 * period).clamp_min(16.0)[:, None]
+
+
 def window_scale(context: Tensor, period: Tensor) -> Scale:
     """Scale of each window from its observed points, recent ones counting most.
 
     `context` (B, T) in the data's units with NaN where nothing was observed; `period` (B,) in steps.
-    The weights halve every two seasons, or every 16 points if that is longer. A window without any
+    The weights halve as `weights_half_life` says. A window without any
     observation gets level 0 and spread 1.
     """
     context = context.double()
@@ -42,8 +47,7 @@ def window_scale(context: Tensor, period: Tensor) -> Scale:
     largest = filled.abs().amax(1, keepdim=True).clamp_min(TINY)
     unit = filled / largest  # squares of 1e300 would overflow
     age = torch.arange(context.shape[1] - 1, -1, -1, device=context.device, dtype=torch.float64)
-    half_life = (2.0 * period.double()).clamp_min(16.0)[:, None]
-    weight = torch.exp2(-age / half_life) * observed
+    weight = torch.exp2(-age / weights_half_life(period).double()) * observed
     total = weight.sum(1, keepdim=True).clamp_min(1e-300)  # a point 4096 steps old weighs 2^-256
     level = (weight * unit).sum(1, keepdim=True) / total
     variance = (weight * (unit - level).square()).sum(1, keepdim=True) / total

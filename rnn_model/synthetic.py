@@ -80,15 +80,19 @@ def long_season(periods: Ints) -> Ints:
 
 
 def trend(rng: Rng, lengths: Ints, size: int) -> Array:
-    """(n, T): a line, a damped line or a broken line whose rise over the series' own length is of order one."""
+    """(n, T): a line, a damped line or one with up to five bends; its rise over the series' length is of order one."""
     n = len(lengths)
     time = np.arange(size) / column(lengths)  # 0 to 1 over each series, so slopes do not depend on the length
     rise = column(rng.normal(0, 1, n) * rng.lognormal(1.2, 1.0, n))
     rate = column(rng.uniform(1, 6, n))
     damped = (1 - np.exp(-rate * time)) / (1 - np.exp(-rate))
-    bend = np.maximum(time - column(rng.uniform(0.1, 0.9, n)), 0) * column(rng.normal(0, 1.5, n))
+    bends = np.zeros((n, size))
+    often = rng.uniform(0, 1, n) ** 2
+    for _ in range(5):  # each bend may turn the line around
+        turn = rng.normal(0, 1, n) * rng.lognormal(1.2, 0.9, n) * (rng.random(n) < often)
+        bends += np.maximum(time - column(rng.uniform(0.05, 1.0, n)), 0) * column(turn)
     kind = column(rng.integers(0, 4, n))
-    out: Array = rise * np.where(kind == 1, damped, time) + np.where(kind == 2, bend, 0.0)
+    out: Array = rise * np.where(kind == 1, damped, time) + np.where(kind >= 2, bends, 0.0)
     return out
 
 
@@ -97,7 +101,8 @@ def decomposed(rng: Rng, periods: Ints, lengths: Ints, size: int) -> Array:
     n = len(periods)
     level = trend(rng, lengths, size) * column(rng.random(n) < 0.75)
     season = column(rng.lognormal(-0.5, 0.9, n)) * seasons(rng, periods, size)
-    noise = column(rng.lognormal(-1.3, 0.9, n)) * autoregressive_noise(rng, n, size, rng.uniform(-0.2, 0.9, n))
+    clean = np.where((rng.random(n) < 0.25) & (periods >= 7), rng.uniform(0.05, 0.5, n), 1.0)  # as machines are
+    noise = column(clean * rng.lognormal(-1.3, 0.9, n)) * autoregressive_noise(rng, n, size, rng.uniform(-0.2, 0.9, n))
     growth = np.exp(np.clip(0.5 * level + 0.25 * season + 0.25 * noise, -8, 8))
     out: Array = np.where(column(rng.random(n) < 0.4), growth, level + season + noise)
     return out
@@ -123,7 +128,7 @@ def exponential_smoothing(rng: Rng, periods: Ints, lengths: Ints, size: int) -> 
     Hyndman et al. (2008), "Forecasting with exponential smoothing", equations of the additive model.
     """
     n = len(periods)
-    alpha, beta = rng.beta(1.2, 1.5, n), rng.beta(1, 6, n) * (rng.random(n) < 0.5)
+    alpha, beta = rng.beta(1.2, 1.5, n), rng.beta(1, 4, n) * (rng.random(n) < 0.7)
     gamma, phi = rng.beta(1, 6, n) * (periods > 1), np.where(rng.random(n) < 0.5, 1.0, rng.uniform(0.8, 0.99, n))
     sigma = rng.lognormal(-1.2, 0.8, n)
     slope = rng.normal(0, 1, n) * rng.lognormal(1.2, 1.0, n) / lengths * (rng.random(n) < 0.75)
@@ -136,7 +141,7 @@ def exponential_smoothing(rng: Rng, periods: Ints, lengths: Ints, size: int) -> 
         season = cycle[rows, place]
         out[:, t] = level + phi * slope + season + shocks[:, t]
         level = level + phi * slope + alpha * shocks[:, t]
-        slope = phi * slope + alpha * beta * shocks[:, t] * 0.5
+        slope = phi * slope + alpha * beta * shocks[:, t]
         cycle[rows, place] = season + gamma * shocks[:, t]
     bounded = out / np.maximum(np.abs(out).max(1, keepdims=True) / 3, 1)  # exp of it spans at most e^6
     return np.where(column(rng.random(n) < 0.35), np.exp(bounded), out)

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -17,6 +17,7 @@ from rnn_model.config import MEDIAN, FitConfig
 from rnn_model.errors import DataError, TrainingError
 from rnn_model.losses import pinball, squared
 from rnn_model.network import Network, PlainForecaster
+from rnn_model.resume import State, States
 from rnn_model.windows import Batch
 
 
@@ -61,65 +62,112 @@ class FitResult:
 
 @dataclass
 class _Track:
-    """Running state of one training."""
+    """Running state of one training beside its tensors."""
 
     history: list[Progress] = field(default_factory=list)
+    step: int = 0
     best_step: int = 0
     best_loss: float = math.inf
     since_best: int = 0
     clipped: int = 0
 
 
-def fit(network: Network, material: Material, config: FitConfig, watch: Watch = Watch()) -> FitResult:
+class _Training:
+    """The tensors that change while a network is trained: weights, moments, their average, and the best so far."""
+
+    def __init__(self, network: Network, config: FitConfig) -> None:
+        self.network, self.config = network, config
+        self.parameters = [p for p in network.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+        self.average = [p.detach().clone() for p in self.parameters]
+        self.best = deepcopy(network.state_dict())
+
+    def pack(self, track: _Track) -> State:
+        """All of it, by name."""
+        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        tensors |= {f"best.{name}": value for name, value in self.best.items()}
+        tensors |= {f"average.{i}": value for i, value in enumerate(self.average)}
+        for i, moments in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{i}.{name}": value for name, value in moments.items()}
+        return State(tensors, asdict(track))
+
+    def unpack(self, state: State) -> _Track:
+        """Go on from there."""
+        tensors, about = state
+        self.network.load_state_dict({name: tensors[f"network.{name}"] for name in self.best})
+        self.best = {name: tensors[f"best.{name}"] for name in self.best}
+        self.average = [tensors[f"average.{i}"].to(p.device) for i, p in enumerate(self.parameters)]
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            kind, _, rest = key.partition(".")
+            if kind == "optimiser":
+                number, _, name = rest.partition(".")
+                moments.setdefault(int(number), {})[name] = value
+        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": moments})
+        return _Track(**about | {"history": [Progress(**row) for row in about["history"]]})
+
+
+def fit(
+    network: Network,
+    material: Material,
+    config: FitConfig,
+    watch: Watch = Watch(),
+    states: States | None = None,
+) -> FitResult:
     """Train the parameters of `network` that require a gradient, in place; end on the best validated weights.
 
-    The validation windows are scored before the first step and every `validate_every`. The mode of `network` is
-    as it was afterwards. Raises TrainingError before a step with a loss or gradient that is not finite, and
-    DataError without validation windows, as no weights could be called the best.
+    The validation windows are scored before the first step and every `validate_every`. With `states`, the training
+    is kept at each validation, and an earlier one of equal arguments goes on where it was interrupted, to the same
+    bits. The mode of `network` is as it was afterwards. Raises TrainingError before a step with a loss or gradient
+    that is not finite, and DataError without validation windows, as no weights could be called the best.
     """
     if not any(len(batch.context) for batch in material.validation):
         raise DataError("no validation windows, so no weights can be chosen; bring longer series, or more of them")
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
-    average = [p.detach().clone() for p in parameters]
-    track, was_training = _Track(), network.training
-    track.best_loss = validate(network, material.validation)
-    best = deepcopy(network.state_dict())
+    training, was_training = _Training(network, config), network.training
+    known = states.latest() if states else None
+    track = training.unpack(known) if known else _Track(best_loss=validate(network, material.validation))
+    for progress in track.history:
+        watch.report(progress)
+    if known:
+        watch.tick(track.step)
     try:
         network.train()
-        losses: list[float] = []
-        started = time.perf_counter()
-        for step in range(1, config.steps + 1):
-            rate = learning_rate(config, step)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            loss, norm = train_step(network, material.draw(step), optimiser, parameters, config.clip, step)
-            losses.append(loss)
-            track.clipped += norm > config.clip
-            update_average(average, parameters, config.averaging, step)
-            watch.tick(step)
-            if step % config.validate_every and step != config.steps:
-                continue
-            seconds = max(time.perf_counter() - started, 1e-9)
-            with averaged(parameters, average):
-                validated = validate(network, material.validation)
-                if validated < track.best_loss:
-                    track.best_loss, track.best_step, track.since_best = validated, step, 0
-                    best = deepcopy(network.state_dict())
-                else:
-                    track.since_best += 1
-            mean = sum(losses) / len(losses)
-            pace = len(losses) * config.batch_size / seconds
-            track.history.append(Progress(step, config.steps, mean, validated, rate, norm, pace))
-            watch.report(track.history[-1])
-            if track.since_best >= config.patience:
-                break
-            losses, started = [], time.perf_counter()
+        while track.step < config.steps and track.since_best < config.patience:
+            run_to_validation(training, track, material, watch)
+            if states:
+                states.save(track.step, training.pack(track))
     finally:
-        network.load_state_dict(best)
+        network.load_state_dict(training.best)
         network.train(was_training)
-    stopped = bool(track.history) and track.history[-1].step < config.steps
-    return FitResult(tuple(track.history), track.best_step, track.best_loss, stopped, track.clipped)
+    return FitResult(tuple(track.history), track.best_step, track.best_loss, track.step < config.steps, track.clipped)
+
+
+def run_to_validation(training: _Training, track: _Track, material: Material, watch: Watch) -> None:
+    """Steps up to the next validation, and that validation."""
+    network, config, parameters = training.network, training.config, training.parameters
+    losses, norm, rate, started = [], 0.0, 0.0, time.perf_counter()
+    last = min(config.steps, (track.step // config.validate_every + 1) * config.validate_every)
+    for step in range(track.step + 1, last + 1):
+        rate = learning_rate(config, step)
+        for group in training.optimiser.param_groups:
+            group["lr"] = rate
+        loss, norm = train_step(network, material.draw(step), training.optimiser, parameters, config.clip, step)
+        losses.append(loss)
+        track.clipped += norm > config.clip
+        update_average(training.average, parameters, config.averaging, step)
+        watch.tick(step)
+    pace = len(losses) * config.batch_size / max(time.perf_counter() - started, 1e-9)
+    with averaged(parameters, training.average):
+        validated = validate(network, material.validation)
+        if validated < track.best_loss:
+            track.best_loss, track.best_step, track.since_best = validated, last, 0
+            training.best = deepcopy(network.state_dict())
+        else:
+            track.since_best += 1
+    track.step = last
+    mean = sum(losses) / len(losses)
+    track.history.append(Progress(last, config.steps, mean, validated, rate, norm, pace))
+    watch.report(track.history[-1])
 
 
 def train_step(

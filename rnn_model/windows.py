@@ -22,6 +22,7 @@ from rnn_model.seeding import numpy_rng
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.floating]
 GROUP = 8  # batches whose windows are drawn together and sorted by their history
+SHORT_TARGET = 6  # steps a window drawn by series has to have after its origin
 
 
 class Batch(NamedTuple):
@@ -98,6 +99,19 @@ class Windows:
         before = np.where(series > 0, running[series - 1], 0)
         return Index(series.astype(np.int64), number - before + min_history)
 
+    def draw_by_series(self, rng: np.random.Generator, size: int, min_history: int, horizon: int) -> Index:
+        """`size` windows: a series, each as likely as any other, then one of its origins.
+
+        For collections of many lengths, where `draw` would hardly see the short series: a target may end with its
+        series, after SHORT_TARGET steps or more.
+        """
+        count = np.maximum(self.end - min(horizon, SHORT_TARGET) - min_history + 1, 0)
+        able = np.nonzero(count)[0]
+        if not len(able):
+            raise DataError(f"no series has {min_history} points of history and a target; bring longer series")
+        series = rng.choice(able, size)
+        return Index(series, min_history + (rng.random(size) * count[series]).astype(np.int64))
+
     def gather(self, index: Index, context: int, horizon: int) -> Batch:
         """Windows as tensors: `context` points before each origin, `horizon` points from it on.
 
@@ -119,17 +133,21 @@ class Windows:
         starts = range(0, len(index.series), size)
         return [self.gather(index.take(slice(start, start + size)), context, horizon) for start in starts]
 
-    def drawing(self, size: int, context: int, horizon: int, min_history: int, seed: int) -> Callable[[int], Batch]:
+    def drawing(
+        self, size: int, context: int, horizon: int, min_history: int, seed: int, by_series: bool = False
+    ) -> Callable[[int], Batch]:
         """A function from a step's number to its random windows: the same step always gives the same batch.
 
         Windows are drawn for GROUP steps at a time and dealt out by how much history they have, in random order, so
         that the windows of one batch need about the same room and none is computed mostly on padding.
         """
 
+        pick = self.draw_by_series if by_series else self.draw
+
         def draw(step: int) -> Batch:
             group, place = divmod(step, GROUP)
             rng = numpy_rng(seed, "batches", group)
-            drawn = self.draw(rng, GROUP * size, min_history, horizon)
+            drawn = pick(rng, GROUP * size, min_history, horizon)
             by_history = np.argsort(np.minimum(drawn.origin, context), kind="stable")
             turn = rng.permutation(GROUP)[place]
             return self.gather(drawn.take(by_history[turn * size : (turn + 1) * size]), context, horizon)

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from rnn_model.config import HORIZON_LIMIT, FitConfig, Section, SyntheticConfig
 from rnn_model.errors import CarryoverError, ConfigError
 from rnn_model.transfer import Strategy
-from tasks.frequency import parse_frequency
+from tasks.frequency import ANY, parse_frequency
 
 PROJECT = Path(__file__).resolve().parents[1]
 SAMPLE = PROJECT / "data" / "sample" / "us_macro_quarterly.csv"
@@ -67,7 +67,7 @@ class SeriesConfig(Section):
     @field_validator("freq")
     @classmethod
     def _known(cls, freq: str | None) -> str | None:
-        if freq is not None:
+        if freq is not None and not (freq == ANY and cls.section == "source"):
             as_value_error(parse_frequency, freq)
         return freq
 
@@ -90,7 +90,14 @@ class SourceConfig(SeriesConfig):
 
     section: ClassVar[str] = "source"
 
+    freq: str | None = Field(None, description="time between rows; any: a synthetic corpus for every frequency")
     synthetic: SyntheticConfig = Field(SyntheticConfig(), description="the synthetic corpus")
+
+    @model_validator(mode="after")
+    def _any_is_synthetic(self) -> "SourceConfig":
+        if self.freq == ANY and (self.path is not None or self.synthetic.periods is None):
+            raise ValueError("freq any is for a synthetic corpus that names its seasons: synthetic.periods, no path")
+        return self
 
 
 class TargetConfig(SeriesConfig):
@@ -205,7 +212,7 @@ def check_source(source: SourceConfig, horizon: int, target: TargetConfig | None
     freq = source.freq or (target.freq if target else None)
     if freq is None:
         raise ConfigError("source.freq is missing: name the frequency to pretrain for, e.g. --source.freq MS")
-    if target and target.freq and parse_frequency(freq).rhythm != parse_frequency(target.freq).rhythm:
+    if target and target.freq and freq != ANY and parse_frequency(freq).rhythm != parse_frequency(target.freq).rhythm:
         raise ConfigError(f"source.freq {freq} differs from target.freq {target.freq}; pretrain for the target's")
     length = source.synthetic.length
     if source.path is None and length is not None and length < 2 * horizon:

@@ -26,6 +26,7 @@ NETWORK_SEASON = {"W": 52}  # weeks have no season in the published tables, but 
 DAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 YEAR = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 ANCHORS = {"W": DAYS} | dict.fromkeys(("QS", "QE", "YS", "YE"), YEAR)
+ANY = "any"  # of a model that was made for every rhythm
 ALLOWED = "s, min, h, D, B, W, MS, ME, QS, QE, YS, YE, also with a count (15min) or an anchor (W-MON)"
 
 
@@ -69,6 +70,11 @@ def parse_frequency(text: str) -> Frequency:
     if not match or not known or (match[3] and match[3] not in ANCHORS.get(unit, ())):
         raise ConfigError(f"freq {text!r} is not known; allowed: {ALLOWED}")
     return Frequency(text.strip(), unit, count)
+
+
+def usual_season(text: str) -> int:
+    """The short season of a frequency by name; 1 of any."""
+    return 1 if text == ANY else parse_frequency(text).periods[0]
 
 
 def grid_position(frequency: Frequency, ds: pl.Expr, first: pl.Expr) -> pl.Expr:

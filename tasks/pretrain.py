@@ -16,6 +16,8 @@ from rnn_model.config import FitConfig, ModelConfig, SyntheticConfig
 from rnn_model.corpus import generate
 from rnn_model.errors import DataError, IntegrityError, ServiceError
 from rnn_model.network import Network, build_network
+from rnn_model.resume import States
+from rnn_model.seeding import numpy_rng
 from rnn_model.training import FitResult, Material, Watch, fit, set_residual_spread
 from rnn_model.windows import Windows, load_windows, save_windows
 from tasks.config import PretrainConfig, TrackingConfig, code_digest, home
@@ -26,6 +28,7 @@ from tasks.tracking import child, fetch_model, log_folder, log_metrics, log_para
 
 STRETCH, VARIED = 12, 8  # values that tell two series apart, and how many of them have to be distinct
 HELD_OUT = 0.05  # share of the source's series that validate the pretraining
+VALIDATED = 2048  # windows of them at most
 
 
 @task
@@ -112,9 +115,9 @@ def pretrain_model(
         if folder.is_dir():
             replay_history(run, folder)
         else:
-            network = build_network(model, horizon, seed)
+            network, states = build_network(model, horizon, seed), States(folder.with_suffix(".state"))
             with training_progress(run, "pretrain", config.steps) as watch:
-                result = fit_corpus(network, load_windows(corpus.folder), config, seed, watch)
+                result = fit_corpus(network, load_windows(corpus.folder), config, seed, watch, states)
             card = ModelCard(
                 model=model,
                 freq=corpus.freq,
@@ -124,6 +127,7 @@ def pretrain_model(
                 lineage={"source": corpus.fingerprint, "code": code},
             )
             save_model(network, card, folder, training_record(result) | {"threads": threads})
+            states.clear()
         made, _ = load_model(folder)
         record = json.loads((folder / "training.json").read_text())
         log_metrics(run, {"val/best_loss": record["best_loss"]}, record["best_step"])
@@ -155,15 +159,17 @@ def is_service_error(state: State[Any]) -> bool:
     return isinstance(state.result(raise_on_failure=False), ServiceError)
 
 
-def fit_corpus(network: Network, windows: Windows, config: FitConfig, seed: int, watch: Watch) -> FitResult:
+def fit_corpus(
+    network: Network, windows: Windows, config: FitConfig, seed: int, watch: Watch, states: States | None = None
+) -> FitResult:
     """Fit on all but the last series of a corpus, keep the weights that do best on those."""
     held = max(1, round(HELD_OUT * len(windows)))
-    ends = windows.end.copy()
-    ends[-held:] = 0
+    kept, left = windows.end.copy(), windows.end.copy()
+    kept[-held:], left[:-held] = 0, 0
     context, horizon = network.config.context, network.horizon
-    last = windows.at(windows.end - horizon).take(slice(len(windows) - held, None))
-    validation = windows.batches(last.take(np.nonzero(last.origin >= 1)[0]), context, horizon)
-    draw = windows.until(ends).drawing(config.batch_size, context, horizon, 1, seed)
-    result = fit(network, Material(draw, validation), config, watch)
+    judged = windows.until(left).draw_by_series(numpy_rng(seed, "validation"), min(held, VALIDATED), 1, horizon)
+    validation = windows.batches(judged, context, horizon)
+    draw = windows.until(kept).drawing(config.batch_size, context, horizon, 1, seed, by_series=True)
+    result = fit(network, Material(draw, validation), config, watch, states)
     set_residual_spread(network, validation)
     return result

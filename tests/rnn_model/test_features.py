@@ -16,6 +16,7 @@ from rnn_model.network import (
     point_features,
     seasonal_candidates,
     window_features,
+    window_slope,
 )
 from rnn_model.scaling import window_scale
 
@@ -47,47 +48,82 @@ def test_point_features_are_now_and_one_season_earlier_with_their_masks() -> Non
     assert point_features(z, seasons((2, 4)))[0].tolist() == expected
 
 
-def test_candidates_of_season_4_are_the_last_cycles_laid_under_the_horizon() -> None:
+K = len(CYCLES)
+
+
+def test_cycles_of_season_4_are_laid_under_the_horizon() -> None:
     z = torch.tensor([[10.0, 11, 12, 13, 20, 21, 22, 23, 30, 31, 32, 33]])
     values, known = seasonal_candidates(z, seasons((4, 4)), 6)
-    assert known.all()
-    assert values[0].tolist() == [  # 1, 2, 3 short cycles back, 1, 2 long ones back, the last value
-        [30, 20, 10, 30, 20, 33],
-        [31, 21, 11, 31, 21, 33],
-        [32, 22, 12, 32, 22, 33],
-        [33, 23, 13, 33, 23, 33],
-        [30, 20, 10, 30, 20, 33],
-        [31, 21, 11, 31, 21, 33],
+    assert known[0, :, :K].all()
+    assert values[0, :, :K].tolist() == [  # 1, 2, 3 short cycles back, 1, 2 long ones back
+        [30, 20, 10, 30, 20],
+        [31, 21, 11, 31, 21],
+        [32, 22, 12, 32, 22],
+        [33, 23, 13, 33, 23],
+        [30, 20, 10, 30, 20],
+        [31, 21, 11, 31, 21],
     ]
+
+
+def test_lifted_cycles_have_risen_as_the_level_did_since() -> None:
+    z = torch.tensor([[10.0, 11, 12, 13, 20, 21, 22, 23, 30, 31, 32, 33]])
+    values, known = seasonal_candidates(z, seasons((4, 4)), 5)
+    # 10 a cycle: every cycle goes on to the 40s; of the cycle before the third one back nothing is known
+    assert values[0, :, K : 2 * K].tolist() == [[v, v, 0, v, v] for v in (40, 41, 42, 43, 40)]
+    assert known[0, :, K : 2 * K].tolist() == [[True, True, False, True, True]] * 5
+
+
+def test_the_level_is_that_of_the_short_season() -> None:
+    z = torch.tensor([[0.0, 0, 5, 1, 1, 5, 3, 3, 7]])  # seasons 1 and 3: the level is the last point
+    values, known = seasonal_candidates(z, seasons((1, 3)), 3)
+    assert values[0, :, K + 3].tolist() == [5, 5, 9]  # 3, 3, 7, risen by 7 - 5
+    assert known[0, :, K + 3].all()
 
 
 def test_a_missing_point_is_an_unknown_candidate_in_its_own_place_only() -> None:
     z = torch.tensor([[10.0, 11, 12, 13, 20, NAN, 22, 23]])
     values, known = seasonal_candidates(z, seasons((4, 4)), 3)
-    assert known[0].tolist() == [
-        [True, True, False, True, True, True],
-        [False, True, False, False, True, True],
-        [True, True, False, True, True, True],
+    assert known[0, :, :K].tolist() == [
+        [True, True, False, True, True],
+        [False, True, False, False, True],
+        [True, True, False, True, True],
     ]
-    assert values[0, 1].tolist() == [0, 11, 0, 0, 11, 23]
+    assert values[0, 1, :K].tolist() == [0, 11, 0, 0, 11]
 
 
-def test_a_season_longer_than_the_history_leaves_the_last_value_alone() -> None:
-    values, known = seasonal_candidates(torch.tensor([[5.0, 6, 7]]), seasons((12, 12)), 2)
-    assert known[0].tolist() == [[False] * 5 + [True]] * 2
-    assert values[0].tolist() == [[0, 0, 0, 0, 0, 7]] * 2
+def test_a_season_longer_than_the_history_leaves_the_last_value_and_the_line() -> None:
+    values, known = seasonal_candidates(torch.tensor([[7.0, 7, 7]]), seasons((12, 12)), 2)
+    assert known[0].tolist() == [[False] * (2 * K) + [True, True]] * 2
+    assert values[0].tolist() == [[0] * (2 * K) + [7, 7]] * 2
+
+
+def test_the_last_two_candidates_are_the_last_value_and_a_cycle_along_the_slope() -> None:
+    z = torch.tensor([[0.0, 4, 2, 6, 4, 8, 6, 10]])
+    values, known = seasonal_candidates(z, seasons((2, 2)), 4)
+    slope = window_slope(z, torch.tensor([2])).item()
+    assert values[0, :, -2].tolist() == [10] * 4
+    assert values[0, :, -1].tolist() == pytest.approx([6 + slope, 10 + 2 * slope, 6 + 3 * slope, 10 + 4 * slope])
+    assert known[0, :, -2:].all()
+
+
+def test_the_slope_of_a_line_is_its_rise_but_for_the_shrinkage() -> None:
+    long, short = 3.0 * torch.arange(200.0)[None], torch.tensor([[0.0, 3.0]])
+    assert window_slope(long, torch.tensor([4])).item() == pytest.approx(3.0, rel=0.02)
+    assert 0 < window_slope(short, torch.tensor([4])).item() < 1  # two points are little evidence
+    assert window_slope(torch.full((1, 9), 5.0), torch.tensor([4])).item() == pytest.approx(0, abs=1e-6)
+    assert window_slope(torch.full((1, 9), NAN), torch.tensor([4])).item() == 0
 
 
 def test_a_season_of_1_lays_the_last_points_flat() -> None:
     values, _ = seasonal_candidates(torch.tensor([[5.0, 6, 7]]), seasons((1, 1)), 3)
-    assert values[0].tolist() == [[7, 6, 5, 7, 6, 7]] * 3
+    assert values[0, :, :K].tolist() == [[7, 6, 5, 7, 6]] * 3
 
 
 def test_a_long_season_has_candidates_of_its_own() -> None:
     z = torch.arange(12.0)[None]
     values, known = seasonal_candidates(z, seasons((2, 6)), 3)
-    assert values[0, 2].tolist() == [10, 8, 6, 8, 2, 11]  # step 2 is the first of the second short cycle
-    assert known.all()
+    assert values[0, 2, :K].tolist() == [10, 8, 6, 8, 2]  # step 2 is the first of the second short cycle
+    assert known[0, :, :K].all()
 
 
 @PROPERTY
