@@ -4,10 +4,12 @@ import argparse
 import inspect
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from types import FrameType
 from typing import Any, ClassVar, NoReturn, get_type_hints
 
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the bars and the last line speak here
@@ -48,6 +50,11 @@ KEPT = "finished stages are kept and used again; run the same command again"
 PRESETS = Path(__file__).parent / "presets"
 
 
+def presets() -> str:
+    """The names that --config knows."""
+    return ", ".join(sorted(path.stem for path in PRESETS.glob("*.yaml")))
+
+
 class Command(BaseSettings):
     """What every command has beside its flow's parameters: a configuration file under the options."""
 
@@ -81,7 +88,7 @@ def command_class(name: str, flow: "Flow[..., Any]", yaml_file: Path | None) -> 
         required = parameter.default is inspect.Parameter.empty
         info: FieldInfo = Field(... if required else parameter.default, description=words.get(parameter.name))
         fields[parameter.name] = (hints[parameter.name], info)
-    fields["config"] = (str | None, Field(None, description="YAML file of options, or a preset: keras-example"))
+    fields["config"] = (str | None, Field(None, description=f"YAML file of options, or a preset: {presets()}"))
     if name in ("run", "evaluate"):
         fields["summary"] = (Path | None, Field(None, description="JSON file for every metric, fingerprint and run id"))
     doc = (flow.fn.__doc__ or "").split("\n\n")[0]
@@ -99,7 +106,13 @@ def argument_docs(function: Callable[..., Any]) -> dict[str, str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: exits with 0, or with the code of what went wrong and one line that says so."""
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def _terminate(number: int, _: FrameType | None) -> NoReturn:
+    """By default a process would die at once, and leave the embedded server behind."""
+    raise TerminationSignal(signal=number)
 
 
 def run(arguments: list[str]) -> int:
@@ -181,10 +194,9 @@ def config_file(options: list[str]) -> Path | None:
     given = parser.parse_known_args(options)[0].config
     if given is None:
         return None
-    presets = {path.stem: path for path in PRESETS.glob("*.yaml")}
-    path = Path(given) if Path(given).is_file() else presets.get(given)
-    if path is None:
-        raise ConfigError(f"config {given!r} is neither a file nor a preset; presets are {', '.join(sorted(presets))}")
+    path = Path(given) if Path(given).is_file() else PRESETS / f"{given}.yaml"
+    if not path.is_file():
+        raise ConfigError(f"config {given!r} is neither a file nor a preset; presets are {presets()}")
     try:
         content = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -219,7 +231,7 @@ def validation_words(error: ValidationError) -> str:
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"]) or "options"
         shown = where not in SECRET and not isinstance(item["input"], dict)  # that one is refused for its secret
-        given = f" (got {item['input']!r})" if shown else ""
+        given = f" (got {item['input']!r})" if shown and repr(item["input"]) not in item["msg"] else ""
         parts.append(f"{where}: {item['msg'].removeprefix('Value error, ')}{given}")
     return "; ".join(parts)
 

@@ -1,7 +1,9 @@
 """What a command prints when it is done."""
 
 import json
+import os
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -46,14 +48,21 @@ def show_outcome(result: Outcome, target: TargetConfig, model: Any) -> None:
         print(f"Chosen on the validation windows: {result.selection.reason}")
     store = result.run.uri
     print(
-        f"\nLook at the runs:   mlflow ui --backend-store-uri {store} --host 127.0.0.1   then open {page(result.run)}"
+        f"\nLook at the runs:   {program('mlflow')} ui --backend-store-uri {store} --host 127.0.0.1   then open "
+        f"{page(result.run)}"
         if not store.startswith("http")
         else f"\nLook at the runs:   {page(result.run)}"
     )
     horizon = {"window": {"horizon": result.evaluation.horizon}} if result.evaluation else {}
     options = {"model": result.model_uri or str(model)} | horizon | {"output": "forecast.parquet"}
     asked = {"target": target.model_dump(mode="json", exclude_defaults=True, exclude={"max_quarantined"})}
-    print(f"Make a forecast:    carryover forecast {as_options(options | asked)}")
+    print(f"Make a forecast:    {program('carryover')} forecast {as_options(options | asked)}")
+
+
+def program(name: str) -> str:
+    """How to call a program of this environment: by its name where the shell finds it, else by its path."""
+    beside = Path(sys.executable).parent / name
+    return name if shutil.which(name) or not beside.is_file() else os.path.relpath(beside)
 
 
 def as_options(values: dict[str, Any]) -> str:

@@ -46,6 +46,8 @@ def finetune_model(
             if strategy == "average":
                 tuned = min((made[s] for s in TUNED if s in made), key=lambda c: c.validation_loss)
                 candidate = averaged_candidate(made["zero-shot"], tuned, material)
+            elif strategy == "zero-shot":
+                candidate = tune(network, strategy, material, config, seed)
             else:
                 with training_progress(run, f"fine-tune {strategy}", config.steps) as watch:
                     candidate = tune(network, strategy, material, config, seed, watch)

@@ -11,7 +11,7 @@ from prefect import task
 
 from rnn_model.artefact import publish
 from rnn_model.errors import DataError
-from tasks.config import SeriesConfig, home
+from tasks.config import ColumnsConfig, SeriesConfig, home
 from tasks.contract import content_fingerprint
 from tasks.frequency import long_season_of, parse_frequency
 from tasks.handles import Dataset
@@ -166,15 +166,20 @@ def map_columns(path: Path, found: list[str], config: SeriesConfig) -> tuple[str
     fitting = [d for d in DIALECTS if all(w in found for w, own in zip(d, declared, strict=True) if own is None)]
     dialect = fitting[0] if fitting else max(DIALECTS, key=lambda d: len(set(d) & set(found)))
     id_, ds, y = (own or usual for own, usual in zip(declared, dialect, strict=True))
-    for wanted, option in ((id_, "id"), (ds, "ds"), (y, "y")):
-        if wanted not in found:
-            lowered = {name.lower(): name for name in found}
-            near = get_close_matches(wanted.lower(), lowered, n=1, cutoff=0.5)
-            hint = f"nearest is {lowered[near[0]]!r}; " if near else ""
-            raise DataError(
-                f"{path}: no column {wanted!r}, found {', '.join(map(repr, found[:12]))}; {hint}"
-                f"map it with --{config.section}.columns.{option} NAME"
-            )
+    absent = {
+        option: wanted
+        for option, wanted in zip(ColumnsConfig.model_fields, (id_, ds, y), strict=True)
+        if wanted not in found
+    }
+    if absent:
+        lowered = {name.lower(): name for name in found}
+        near = get_close_matches(next(iter(absent.values())).lower(), lowered, n=1, cutoff=0.5)
+        hint = f"nearest is {lowered[near[0]]!r}; " if near else ""
+        options = " ".join(f"--{config.section}.columns.{option} NAME" for option in absent)
+        raise DataError(
+            f"{path}: no column {' or '.join(map(repr, absent.values()))}, found {', '.join(map(repr, found[:12]))}; "
+            f"{hint}name it with {options}"
+        )
     return id_, ds, y
 
 
@@ -209,7 +214,13 @@ def parse_numbers(frame: pl.DataFrame, path: Path, config: SeriesConfig) -> pl.S
     text = pl.col("y").str.strip_chars()
     text = pl.when(text.is_in(["", *config.null_values])).then(None).otherwise(text)
     number = text.cast(pl.Float64, strict=False)
-    refuse(frame, text.is_not_null() & number.is_null(), "y", "a number such as 1234.5", path)
+    refuse(
+        frame,
+        text.is_not_null() & number.is_null(),
+        "y",
+        f"a number such as 1234.5; if it stands for a missing value, name it in --{config.section}.null_values",
+        path,
+    )
     return frame.select(number.fill_nan(None).alias("y"))["y"]
 
 

@@ -113,6 +113,8 @@ def pretrain_model(
             run, {"model": model.model_dump(mode="json"), "pretrain": config.model_dump(mode="json"), "seed": seed}
         )
         if folder.is_dir():
+            with bar(config.steps, "pretrain (kept)", "step") as shown:
+                shown.update(config.steps)
             replay_history(run, folder)
         else:
             network, states = build_network(model, horizon, seed), States(folder.with_suffix(".state"))

@@ -1,11 +1,15 @@
 """The command: options from the flows' signatures, files under them, exit codes, one last line on stderr."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import polars as pl
+import psutil
 import pytest
 
 from flows.cli import COMMANDS, command_class, run
@@ -50,7 +54,7 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> str:
         (["--model.context", "30", "--model.patch", "8"], "context 30 is not a multiple of patch 8; use 24"),
         (["--target.path", "x.csv"], "without freq"),
         (["--target.path", "x.csv", "--target.freq", "fortnight"], "freq 'fortnight' is not known"),
-        (["--config", "nowhere.yaml"], "neither a file nor a preset; presets are keras-example"),
+        (["--config", "nowhere.yaml"], "neither a file nor a preset; presets are base, keras-example"),
     ],
 )
 def test_a_wrong_option_exits_2_and_names_the_field(
@@ -194,3 +198,30 @@ def test_a_real_process_ends_with_one_line_and_the_code() -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2
     assert done.stderr.strip() == "carryover: window.horizon: Input should be greater than or equal to 1 (got '0')"
+
+
+@pytest.mark.parametrize(("sent", "code", "word"), [("SIGTERM", 143, "terminated"), ("SIGINT", 130, "interrupted")])
+def test_a_stopped_process_says_so_and_leaves_no_server_behind(
+    tmp_path: Path, sales: Path, sent: str, code: int, word: str
+) -> None:
+    options = [*mapped(sales), *TINY, "--pretrain.steps", "1000000", "--pretrain.validate_every", "2"]
+    options += ["--pretrain.patience", "10000"]
+    environment = os.environ | {"CARRYOVER_HOME": str(tmp_path / "home")}
+    states = tmp_path / "home" / "models"
+    with (tmp_path / "log").open("w") as log:
+        command = [sys.executable, "-m", "flows.cli", "run", *options]
+        process = subprocess.Popen(command, stderr=log, stdout=log, env=environment)
+    try:
+        for _ in range(1200):
+            if list(states.glob("*.state/step-*")):  # the training is on its way
+                break
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            time.sleep(0.1)
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(getattr(signal, sent))
+        assert process.wait(timeout=60) == code
+    finally:
+        process.kill()
+    assert f"carryover: {word}; finished stages are kept" in (tmp_path / "log").read_text().splitlines()[-1]
+    assert children
+    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
