@@ -5,7 +5,7 @@ export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: run test setup check ui clean help
+.PHONY: run test setup check leaderboard ui clean help
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -34,6 +34,9 @@ setup: .venv/.ready  ## make .venv with the pinned versions
 	$(BIN)/pip install --quiet --progress-bar on -c constraints.txt -e '.[dev]'
 	$(BIN)/pip check
 	@touch $@
+
+leaderboard: setup  ## score everything on a folder of data sets: make leaderboard DATA=folder
+	$(BIN)/carryover leaderboard --folder $(DATA) --summary leaderboard.json
 
 ui: setup  ## open the MLflow pages of the local runs on http://127.0.0.1:5000
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --workers 1 --host 127.0.0.1 --port 5000 \

@@ -32,6 +32,7 @@ from pydantic_settings import (
 from flows.evaluate import evaluate
 from flows.finetune import finetune
 from flows.forecast import forecast
+from flows.leaderboard import leaderboard
 from flows.pipeline import pipeline
 from flows.pretrain import pretrain
 from flows.show import show
@@ -44,6 +45,7 @@ COMMANDS: dict[str, "Flow[..., Any]"] = {
     "finetune": finetune,
     "evaluate": evaluate,
     "forecast": forecast,
+    "leaderboard": leaderboard,
 }
 SECRET = ("tracking.uri", "target.path", "source.path")  # refused values that may hold one are not repeated
 KEPT = "finished stages are kept and used again; run the same command again"
@@ -89,7 +91,7 @@ def command_class(name: str, flow: "Flow[..., Any]", yaml_file: Path | None) -> 
         info: FieldInfo = Field(... if required else parameter.default, description=words.get(parameter.name))
         fields[parameter.name] = (hints[parameter.name], info)
     fields["config"] = (str | None, Field(None, description=f"YAML file of options, or a preset: {presets()}"))
-    if name in ("run", "evaluate"):
+    if name in ("run", "evaluate", "leaderboard"):
         fields["summary"] = (Path | None, Field(None, description="JSON file for every metric, fingerprint and run id"))
     doc = (flow.fn.__doc__ or "").split("\n\n")[0]
     made = create_model(name, __base__=Command, __doc__=doc, **fields)
@@ -212,7 +214,7 @@ def config_file(options: list[str]) -> Path | None:
 
 def overview() -> str:
     """The commands, each with its first line."""
-    lines = [f"  {name:<10}{(flow.fn.__doc__ or '').splitlines()[0]}" for name, flow in COMMANDS.items()]
+    lines = [f"  {name:<13}{(flow.fn.__doc__ or '').splitlines()[0]}" for name, flow in COMMANDS.items()]
     return "\n".join(
         [
             "usage: carryover COMMAND [options]",

@@ -3,7 +3,7 @@
 from prefect import flow
 
 from flows.stages import prepare
-from tasks.config import BacktestConfig, TargetConfig, TrackingConfig, WindowConfig, check_windows
+from tasks.config import BASE, BacktestConfig, TargetConfig, TrackingConfig, WindowConfig, check_windows
 from tasks.evaluate import backtest_models
 from tasks.handles import Outcome
 from tasks.metrics import backtest_metrics
@@ -14,7 +14,7 @@ from tasks.tracking import log_metrics, tracked
 
 @flow(name="evaluate")
 def evaluate(
-    model: str,
+    model: str = BASE,
     target: TargetConfig = TargetConfig(),
     window: WindowConfig = WindowConfig(),
     backtest: BacktestConfig = BacktestConfig(),
@@ -23,7 +23,7 @@ def evaluate(
     """Backtest a model and the baselines on the same windows.
 
     Args:
-        model: what to score: a model folder, an MLflow address (models:/, runs:/) or a run id
+        model: what to score: base, a model folder, an MLflow address (models:/, runs:/) or a run id
         target: your series
         window: how series are cut into windows
         backtest: the test

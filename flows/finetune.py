@@ -4,6 +4,7 @@ from prefect import flow
 
 from flows.stages import prepare
 from tasks.config import (
+    BASE,
     BacktestConfig,
     FinetuneConfig,
     Seed,
@@ -21,7 +22,7 @@ from tasks.tracking import tracked
 
 @flow(name="finetune")
 def finetune(
-    model: str,
+    model: str = BASE,
     target: TargetConfig = TargetConfig(),
     window: WindowConfig = WindowConfig(),
     finetune: FinetuneConfig = FinetuneConfig(),
@@ -32,7 +33,7 @@ def finetune(
     """Fine-tune a pretrained model on a target; the test windows stay unseen.
 
     Args:
-        model: where to start: a model folder, an MLflow address (models:/, runs:/) or a run id
+        model: where to start: base, a model folder, an MLflow address (models:/, runs:/) or a run id
         target: your series
         window: how series are cut into windows
         finetune: the strategies and their training

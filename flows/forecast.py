@@ -4,7 +4,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from tasks.config import HorizonConfig, TargetConfig, TrackingConfig, check_output
+from tasks.config import BASE, HorizonConfig, TargetConfig, TrackingConfig, check_output
 from tasks.forecast import write_forecast
 from tasks.handles import Forecast
 from tasks.ingest import ingest
@@ -13,8 +13,8 @@ from tasks.pretrain import start_from
 
 @flow(name="forecast")
 def forecast(
-    model: str,
     output: Path,
+    model: str = BASE,
     target: TargetConfig = TargetConfig(),
     window: HorizonConfig = HorizonConfig(),
     tracking: TrackingConfig = TrackingConfig(),
@@ -22,8 +22,8 @@ def forecast(
     """Forecast every series of a target with a model and write unique_id, ds, cutoff, y_hat and the deciles.
 
     Args:
-        model: what forecasts: a model folder, an MLflow address (models:/, runs:/) or a run id
         output: the Parquet file to write
+        model: what forecasts: base, a model folder, an MLflow address (models:/, runs:/) or a run id
         target: your series
         window: how far ahead to forecast
         tracking: where models are looked up

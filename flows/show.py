@@ -11,6 +11,7 @@ from typing import Any
 from rnn_model.artefact import write_file
 from tasks.config import TargetConfig
 from tasks.handles import Forecast, Model, Outcome
+from tasks.leaderboard import Leaderboard, print_board
 from tasks.report import print_table
 from tasks.tracking import finite, flatten, page
 
@@ -26,6 +27,8 @@ def show(result: Any, parameters: dict[str, Any], summary: Path | None) -> None:
         print(f"use it: carryover finetune --model {result.folder} --target.path FILE --target.freq FREQ")
     elif isinstance(result, Outcome):
         show_outcome(result, parameters["target"].resolved(), parameters["model"])
+    elif isinstance(result, Leaderboard):
+        print_board(result)
     if summary is not None:
         write_file(
             summary, (json.dumps(finite(result.model_dump(mode="json")), indent=1, allow_nan=False) + "\n").encode()

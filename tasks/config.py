@@ -18,12 +18,11 @@ from tasks.frequency import ANY, parse_frequency
 PROJECT = Path(__file__).resolve().parents[1]
 SAMPLE = PROJECT / "data" / "sample" / "us_macro_quarterly.csv"
 SAMPLE_FREQ = "QS"
-
+BASE, BASE_FOLDER = "base", PROJECT / "data" / "base"  # the model that comes with the project, and where it stands
 
 HOST = re.compile(
     r"([^:@]*|\[[0-9a-fA-F:]*\])(:\d+)?"
 )  # a name or number, perhaps a port; anything else may be a secret
-
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -140,7 +139,9 @@ class PretrainConfig(FitConfig):
     model_config = ConfigDict(populate_by_name=True)
 
     from_: str | None = Field(
-        None, alias="from", description="start from this model instead: folder, models:/ or run id"
+        None,
+        alias="from",
+        description="start from this model instead: base (the project's), folder, models:/ or run id",
     )
 
 

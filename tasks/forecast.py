@@ -12,6 +12,7 @@ from rnn_model.errors import ConfigError, DataError
 from rnn_model.forecasting import check_horizon
 from tasks.config import TargetConfig
 from tasks.forecaster import check_freq, forecast_frame, usable_series
+from tasks.frequency import ANY
 from tasks.handles import Dataset, Forecast
 from tasks.progress import show_table
 
@@ -28,6 +29,8 @@ def write_forecast(dataset: Dataset, config: TargetConfig, model: Path, horizon:
 def forecast_dataset(dataset: Dataset, config: TargetConfig, model: Path, horizon: int, output: Path) -> Forecast:
     """As `write_forecast`. Series that cannot be forecast are named in the result; `output` is whole or untouched."""
     network, card = load_model(model)
+    if card.freq == ANY:
+        card = card.model_copy(update={"freq": dataset.freq, "periods": dataset.periods, "gaps": dataset.gaps})
     check_freq(card, dataset.freq)
     check_same("gaps", card.gaps, dataset.gaps)
     check_same("season", card.periods[0], dataset.periods[0])

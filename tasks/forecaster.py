@@ -12,7 +12,7 @@ from rnn_model.forecasting import predict
 from rnn_model.network import Network
 from rnn_model.windows import Floats, Index, Windows
 from tasks.contract import frame_windows, split_rows
-from tasks.frequency import grid_time, parse_frequency
+from tasks.frequency import ANY, grid_time, parse_frequency
 
 COLUMNS = ["unique_id", "ds", "cutoff", "y_hat", *DECILES]
 
@@ -46,7 +46,7 @@ def forecast_frame(network: Network, card: ModelCard, used: pl.DataFrame, horizo
 
 def check_freq(card: ModelCard, freq: str) -> None:
     """A model made for another frequency is refused; the anchor of a week or quarter does not matter."""
-    if parse_frequency(card.freq).rhythm != parse_frequency(freq).rhythm:
+    if card.freq != ANY and parse_frequency(card.freq).rhythm != parse_frequency(freq).rhythm:
         raise ConfigError(f"the model was made for freq {card.freq}, the target has {freq}; pretrain one for {freq}")
 
 

@@ -50,6 +50,10 @@ class Frequency:
         season = NETWORK_SEASON.get(self.unit, self.season) if self.count == 1 else self.season
         return season, long_season_of(season)
 
+    def network_periods(self, season: int | None) -> tuple[int, int]:
+        """As `periods`, for a season that was stated: one that says no more than the convention changes nothing."""
+        return self.periods if season in (None, self.season) else (season, long_season_of(season))
+
     @property
     def rhythm(self) -> tuple[str, int]:
         """What two frequencies share when they differ in their anchor alone: MS and ME, W-MON and W-SUN."""

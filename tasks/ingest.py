@@ -13,7 +13,7 @@ from rnn_model.artefact import publish
 from rnn_model.errors import DataError
 from tasks.config import ColumnsConfig, SeriesConfig, home
 from tasks.contract import content_fingerprint
-from tasks.frequency import long_season_of, parse_frequency
+from tasks.frequency import parse_frequency
 from tasks.handles import Dataset
 
 DIALECTS = (("unique_id", "ds", "y"), ("item_id", "timestamp", "target"))
@@ -43,7 +43,7 @@ def ingest_files(config: SeriesConfig, name: str, root: Path) -> Dataset:
         name=name,
         freq=str(config.freq),
         season=config.season or frequency.season,
-        periods=frequency.periods if config.season is None else (config.season, long_season_of(config.season)),
+        periods=frequency.network_periods(config.season),
         gaps=config.gaps,
         rows=frame.height,
         series=frame["unique_id"].n_unique(),

@@ -28,7 +28,7 @@ from pydantic import BaseModel
 from rnn_model.artefact import open_checked
 from rnn_model.checkpoint import CARD
 from rnn_model.errors import ConfigError, IntegrityError, ServiceError
-from tasks.config import PROJECT, TrackingConfig, home
+from tasks.config import BASE, BASE_FOLDER, PROJECT, TrackingConfig, home
 from tasks.connection import connected, masked
 from tasks.handles import Dataset, Run
 
@@ -151,19 +151,20 @@ def log_forecaster(run: Run, folder: Path, example: pl.DataFrame, forecast: pl.D
 
 
 def fetch_model(name: str, config: TrackingConfig) -> Path:
-    """The checked model folder behind a folder's path, an MLflow address (models:/, runs:/) or a run id.
+    """The checked model folder behind `base`, a folder's path, an MLflow address (models:/, runs:/) or a run id.
 
     Only safetensors and JSON are taken from MLflow; nothing stored there is executed. Raises ConfigError for a
     name that leads nowhere, IntegrityError for a damaged model.
     """
-    if Path(name).is_dir():
-        folder = Path(name)
+    if name == BASE or Path(name).is_dir():
+        folder = BASE_FOLDER if name == BASE else Path(name)
         return open_checked(folder if (folder / CARD).is_file() else folder / "artifacts" / "model")
     is_run = len(name) == 32 and all(c in "0123456789abcdef" for c in name)
     address = f"runs:/{name}/{MODEL_NAME}" if is_run else name
     if not address.startswith(("models:/", "runs:/")):
         raise ConfigError(
-            f"model {name!r} is not known; give a model folder, models:/NAME@ALIAS, runs:/ID/{MODEL_NAME} or a run id"
+            f"model {name!r} is not known; give {BASE}, a model folder, models:/NAME@ALIAS, runs:/ID/{MODEL_NAME} "
+            "or a run id"
         )
     with connected(config):
         return open_checked(_download(name, address, is_run))

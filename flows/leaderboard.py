@@ -1,0 +1,58 @@
+"""The whole chain on every data set of a folder, side by side."""
+
+from pathlib import Path
+
+from prefect import flow
+
+from flows.pipeline import pipeline
+from tasks.config import (
+    BASE,
+    BacktestConfig,
+    FinetuneConfig,
+    PretrainConfig,
+    Seed,
+    TrackingConfig,
+    WindowConfig,
+)
+from tasks.leaderboard import Leaderboard, rank, read_sets
+from tasks.tracking import tracked
+
+
+@flow(name="leaderboard")
+def leaderboard(
+    folder: Path,
+    sets: tuple[str, ...] = (),
+    pretrain: PretrainConfig = PretrainConfig(from_=BASE),
+    finetune: FinetuneConfig = FinetuneConfig(),
+    backtest: BacktestConfig = BacktestConfig(cutoffs=1),
+    tracking: TrackingConfig = TrackingConfig(),
+    seed: Seed = 0,
+) -> Leaderboard:
+    """Score the baselines, zero-shot and every fine-tuned candidate on all data sets of a folder.
+
+    Args:
+        folder: datasets.json (name -> freq, season, horizon) and one long Parquet file for each name
+        sets: names of the sets to score; none: all of them
+        pretrain: where every candidate starts
+        finetune: carrying over to each set
+        backtest: the test; one cutoff is the last horizon of every series
+        tracking: where runs are logged
+        seed: every random number follows from it
+    """
+    known = read_sets(folder, sets)
+    sections = {"folder": str(folder), "sets": list(known), "pretrain": pretrain, "finetune": finetune}
+    sections |= {"backtest": backtest, "tracking": tracking, "seed": seed}
+    with tracked(tracking, "leaderboard", f"leaderboard of {len(known)} sets", sections) as run:
+        outcomes = {
+            name: pipeline(
+                target=about.target(folder / f"{name}.parquet"),
+                window=WindowConfig(horizon=about.horizon, min_history=1),
+                pretrain=pretrain,
+                finetune=finetune,
+                backtest=backtest,
+                tracking=tracking,
+                seed=seed,
+            )
+            for name, about in known.items()
+        }
+        return rank(outcomes, run)
