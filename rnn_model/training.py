@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from rnn_model.config import MEDIAN, FitConfig
-from rnn_model.errors import DataError, TrainingError
+from rnn_model.errors import ConfigError, DataError, TrainingError
 from rnn_model.losses import pinball, squared
 from rnn_model.network import Network, PlainForecaster
 from rnn_model.resume import State, States
+from rnn_model.schedule import averaged, learning_rate, pull_back, update_average
 from rnn_model.windows import Batch
 
 COVERED = 0.8  # as the deciles 0.1 to 0.9 should
@@ -78,10 +79,11 @@ class _Training:
     """The tensors that change while a network is trained: weights, moments, their average, and the best so far."""
 
     def __init__(self, network: Network, config: FitConfig) -> None:
-        self.network, self.config = network, config
+        self.network, self.config = network.to(usable_device(config.device)), config
         self.parameters = [p for p in network.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
         self.average = [p.detach().clone() for p in self.parameters]
+        self.start = [p.detach().clone() for p in self.parameters] if config.pull else []
         self.best = deepcopy(network.state_dict())
 
     def pack(self, track: _Track) -> State:
@@ -89,6 +91,7 @@ class _Training:
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
         tensors |= {f"average.{i}": value for i, value in enumerate(self.average)}
+        tensors |= {f"start.{i}": value for i, value in enumerate(self.start)}
         for i, moments in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{i}.{name}": value for name, value in moments.items()}
         return State(tensors, asdict(track))
@@ -99,6 +102,7 @@ class _Training:
         self.network.load_state_dict({name: tensors[f"network.{name}"] for name in self.best})
         self.best = {name: tensors[f"best.{name}"] for name in self.best}
         self.average = [tensors[f"average.{i}"].to(p.device) for i, p in enumerate(self.parameters)]
+        self.start = [tensors[f"start.{i}"].to(p.device) for i, p in enumerate(self.parameters) if self.config.pull]
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             kind, _, rest = key.partition(".")
@@ -139,7 +143,7 @@ def fit(
             if states:
                 states.save(track.step, training.pack(track))
     finally:
-        network.load_state_dict(training.best)
+        network.to("cpu").load_state_dict(training.best)
         network.train(was_training)
     return FitResult(tuple(track.history), track.best_step, track.best_loss, track.step < config.steps, track.clipped)
 
@@ -153,8 +157,9 @@ def run_to_validation(training: _Training, track: _Track, material: Material, wa
         rate = learning_rate(config, step)
         for group in training.optimiser.param_groups:
             group["lr"] = rate
-        loss, norm = train_step(network, material.draw(step), training.optimiser, parameters, config.clip, step)
+        loss, norm = train_step(network, material.draw(step), training.optimiser, parameters, config, step)
         losses.append(loss)
+        pull_back(parameters, training.start, rate * config.pull)
         track.clipped += norm > config.clip
         update_average(training.average, parameters, config.averaging, step)
         watch.tick(step)
@@ -172,19 +177,28 @@ def run_to_validation(training: _Training, track: _Track, material: Material, wa
     watch.report(track.history[-1])
 
 
+def usable_device(name: str) -> torch.device:
+    """The device of that name. Raises ConfigError where this machine has none."""
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device {name}: this machine shows {torch.cuda.device_count()} GPUs; use cpu")
+    return device
+
+
 def train_step(
     network: Network,
     batch: Batch,
     optimiser: torch.optim.Optimizer,
     parameters: list[nn.Parameter],
-    clip: float,
+    config: FitConfig,
     step: int,
 ) -> tuple[float, float]:
     """One update; the loss and the gradient norm before clipping. Nothing is updated if either is not finite."""
-    loss = batch_loss(network, batch)
+    with torch.autocast(parameters[0].device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        loss = batch_loss(network, batch)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    norm = float(nn.utils.clip_grad_norm_(parameters, clip))
+    norm = float(nn.utils.clip_grad_norm_(parameters, config.clip))
     value = loss.item()
     if not (math.isfinite(value) and math.isfinite(norm)):
         raise TrainingError(
@@ -197,10 +211,12 @@ def train_step(
 
 def batch_loss(network: Network, batch: Batch, per_window: bool = False) -> Tensor:
     """The training loss of one batch in the scaled space: a scalar, or (B,)."""
-    deciles, scale = network(batch.context, batch.periods, batch.target.shape[1])
-    target = scale.apply(batch.target)  # (B, H)
+    device = next(network.parameters()).device
+    context, target, periods = (part.to(device, non_blocking=True) for part in batch)
+    deciles, scale = network(context, periods, target.shape[1])
+    target = scale.apply(target)  # (B, H)
     loss = squared if isinstance(network, PlainForecaster) else pinball
-    return loss(deciles, target, per_window)
+    return loss(deciles.float(), target, per_window)
 
 
 def window_losses(network: Network, batches: Sequence[Batch]) -> Tensor:
@@ -212,7 +228,7 @@ def window_losses(network: Network, batches: Sequence[Batch]) -> Tensor:
     network.eval()
     try:
         with torch.no_grad():
-            losses = [batch_loss(network, batch, per_window=True).double() for batch in batches]
+            losses = [batch_loss(network, batch, per_window=True).double().cpu() for batch in batches]
     finally:
         network.train(was_training)
     joined = torch.cat([torch.zeros(0, dtype=torch.float64), *losses])
@@ -225,45 +241,6 @@ def validate(network: Network, batches: Sequence[Batch]) -> float:
     """Mean loss over the windows of the batches; inf without windows."""
     losses = window_losses(network, batches)
     return float(losses.mean()) if len(losses) else math.inf
-
-
-def learning_rate(config: FitConfig, step: int) -> float:
-    """Linear warm-up, then cosine to a twentieth of the peak at the last step, or constant."""
-    warm = max(1, round(config.warmup * config.steps))
-    if step <= warm:
-        return config.learning_rate * step / warm
-    if config.schedule == "constant":
-        return config.learning_rate
-    done = (step - warm) / max(1, config.steps - warm)
-    return config.learning_rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
-
-
-def update_average(average: list[Tensor], parameters: list[nn.Parameter], decay: float, step: int) -> None:
-    """Exponential moving average of the weights, in place; young averages forget faster."""
-    keep = min(decay, step / (step + 9)) if decay else 0.0
-    with torch.no_grad():
-        for mean, value in zip(average, parameters, strict=True):
-            mean.lerp_(value, 1 - keep)
-
-
-class averaged:
-    """The averaged weights stand in the network for the length of a `with` block."""
-
-    def __init__(self, parameters: list[nn.Parameter], average: list[Tensor]) -> None:
-        self.parameters, self.average = parameters, average
-
-    def __enter__(self) -> None:
-        self._swap()
-
-    def __exit__(self, *_: object) -> None:
-        self._swap()
-
-    def _swap(self) -> None:
-        with torch.no_grad():
-            for value, mean in zip(self.parameters, self.average, strict=True):
-                held = value.clone()
-                value.copy_(mean)
-                mean.copy_(held)
 
 
 def set_residual_spread(network: Network, batches: Sequence[Batch]) -> None:

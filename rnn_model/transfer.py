@@ -4,9 +4,11 @@ The pretrained network is never changed; every strategy works on a copy.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from operator import itemgetter
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -15,16 +17,20 @@ from torch import Tensor
 
 from rnn_model.config import FitConfig
 from rnn_model.network import Network, build_network
-from rnn_model.training import FitResult, Material, Watch, fit, set_residual_spread, window_losses
+from rnn_model.training import FitResult, Material, Watch, fit, set_residual_spread, validate, window_losses
 from rnn_model.windows import Ints
 
-Strategy = Literal["zero-shot", "full", "biases", "head", "scratch", "average"]
+Strategy = Literal["zero-shot", "full", "biases", "head", "gradual", "l2", "scratch", "average"]
 RATE = {
     "full": 1.0,
+    "gradual": 1.0,
+    "l2": 1.0,
     "head": 3.0,
     "biases": 10.0,
     "scratch": 5.0,
 }  # times the fine-tuning rate: fewer weights, larger steps
+PULL = 10.0  # of strategy l2 where none is declared
+SHARES = (0.25, 0.5, 0.75)  # of the tuned weights, tried by an average
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,20 @@ def movable(strategy: Strategy, name: str) -> bool:
         return name.rsplit(".", 1)[-1].startswith(("bias", "b_"))
     if strategy == "head":
         return name.startswith(("readout.", "up.", "down.", "norm_head.", "embed_cycles.", "embed_position"))
-    return strategy in ("full", "scratch")
+    return strategy in ("full", "l2", "scratch", "gradual")
+
+
+def stages(strategy: Strategy, network: Network) -> list[Callable[[str], bool]]:
+    """Which parameters move, one training after another: a single one, but for gradual unfreezing.
+
+    That opens the decoder, then the last recurrent layer too, then everything (Howard and Ruder, 2018, "Universal
+    language model fine-tuning").
+    """
+    if strategy != "gradual":
+        return [partial(movable, strategy)]
+    last = f".{network.config.num_layers - 1}."  # of blocks.1.cell..., or cells.1...
+    decoder = partial(movable, "head")
+    return [decoder, lambda name: decoder(name) or last in name, lambda _: True]
 
 
 def tuned_rate(config: FitConfig, strategy: Strategy) -> float:
@@ -92,13 +111,32 @@ def tune(
     network = (
         build_network(pretrained.config, pretrained.horizon, seed) if strategy == "scratch" else deepcopy(pretrained)
     )
-    for name, parameter in network.named_parameters():
-        parameter.requires_grad_(movable(strategy, name))
-    config = config.model_copy(update={"learning_rate": tuned_rate(config, strategy)})
-    result = fit(network, material, config, watch)
+    opened = stages(strategy, network)
+    each = {"learning_rate": tuned_rate(config, strategy), "steps": max(1, config.steps // len(opened))}
+    each |= {"pull": config.pull or PULL, "weight_decay": 0.0} if strategy == "l2" else {}
+    config, results = config.model_copy(update=each), []
+    for number, moves in enumerate(opened):
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(moves(name))
+        results.append(fit(network, material, config, later(watch, number * config.steps)))
     network.requires_grad_(True)
     set_residual_spread(network, material.validation)
-    return Candidate(strategy, network, choosing_losses(network, material), result)
+    return Candidate(strategy, network, choosing_losses(network, material), joined(results, config.steps))
+
+
+def later(watch: Watch, offset: int) -> Watch:
+    """The same, told of steps that many further on."""
+    return Watch(lambda p: watch.report(replace(p, step=p.step + offset)), lambda step: watch.tick(step + offset))
+
+
+def joined(results: Sequence[FitResult], steps: int) -> FitResult:
+    """Trainings of at most `steps` one after the other, as one: each went on from the best weights of the last."""
+    history = [replace(p, step=p.step + n * steps) for n, result in enumerate(results) for p in result.history]
+    number, best = max(
+        ((n, r) for n, r in enumerate(results) if r.best_step), default=(0, results[0]), key=itemgetter(0)
+    )
+    stopped, clipped = results[-1].stopped_early, sum(result.clipped for result in results)
+    return FitResult(tuple(history), best.best_step + number * steps, results[-1].best_loss, stopped, clipped)
 
 
 def choosing_losses(network: Network, material: Material) -> Tensor:
@@ -107,14 +145,23 @@ def choosing_losses(network: Network, material: Material) -> Tensor:
 
 
 def averaged_candidate(zero_shot: Candidate, tuned: Candidate, material: Material) -> Candidate:
-    """The network half-way between the two in weight space (Wortsman et al., 2022, "Robust fine-tuning")."""
-    network = deepcopy(zero_shot.network)
-    other = tuned.network.state_dict()
+    """The network between the two in weight space (Wortsman et al., 2022, "Robust fine-tuning").
+
+    How far between is chosen on the windows that stop trainings.
+    """
+    tried = {share: between(zero_shot.network, tuned.network, share) for share in SHARES}
+    share = min(SHARES, key=lambda s: validate(tried[s], material.validation))
+    note = f"{1 - share:.0%} zero-shot, {share:.0%} {tuned.strategy}"
+    return Candidate("average", tried[share], choosing_losses(tried[share], material), None, note)
+
+
+def between(start: Network, end: Network, share: float) -> Network:
+    """A network whose weights lie that share of the way from `start` to `end`."""
+    network, other = deepcopy(start), end.state_dict()
     with torch.no_grad():
         for name, value in network.state_dict().items():
-            value.lerp_(other[name], 0.5)
-    note = f"half zero-shot, half {tuned.strategy}"
-    return Candidate("average", network, choosing_losses(network, material), None, note)
+            value.lerp_(other[name], share)
+    return network
 
 
 def paired_gain(base: Candidate, other: Candidate, series: Ints) -> Gain:

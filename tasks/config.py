@@ -159,8 +159,8 @@ class FinetuneConfig(FitConfig):
 
     @model_validator(mode="after")
     def _average_of_what(self) -> "FinetuneConfig":
-        if "average" in self.strategies and not {"full", "biases", "head"} & set(self.strategies):
-            raise ValueError("average needs a tuned strategy beside it; add full, biases or head")
+        if "average" in self.strategies and not {"full", "l2", "gradual", "biases", "head"} & set(self.strategies):
+            raise ValueError("average needs a tuned strategy beside it; add full, l2, gradual, biases or head")
         return self
 
 

@@ -17,7 +17,7 @@ from tasks.tracking import child, log_metrics, log_params, set_tags
 from tasks.window import open_windows
 
 FEWEST_WINDOWS = 10  # with fewer training windows nothing is tuned
-TUNED: tuple[Strategy, ...] = ("full", "biases", "head")
+TUNED: tuple[Strategy, ...] = ("full", "l2", "gradual", "biases", "head")  # what an average can be made of
 
 
 @task

@@ -31,7 +31,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(fresh: Build, poisoned:
     parameters = list(network.parameters())
     optimiser = torch.optim.AdamW(parameters, lr=0.1)
     with pytest.raises(TrainingError, match=r"step 7: loss nan.*No step was taken") as raised:
-        train_step(network, poisoned(7).draw(7), optimiser, parameters, 1.0, 7)
+        train_step(network, poisoned(7).draw(7), optimiser, parameters, FitConfig(), 7)
     assert raised.value.exit_code == 70
     assert weights_digest(network) == before
 
@@ -42,7 +42,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step(fresh: Build, mater
     network.readout.bias.register_hook(lambda gradient: gradient * math.inf)
     parameters = list(network.parameters())
     with pytest.raises(TrainingError, match=r"gradient norm (nan|inf)"):
-        train_step(network, material().draw(1), torch.optim.AdamW(parameters, lr=0.1), parameters, 1.0, 1)
+        train_step(network, material().draw(1), torch.optim.AdamW(parameters, lr=0.1), parameters, FitConfig(), 1)
     assert weights_digest(network) == before
 
 

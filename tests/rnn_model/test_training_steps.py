@@ -8,6 +8,7 @@ import torch
 from rnn_model import training
 from rnn_model.checkpoint import weights_digest
 from rnn_model.config import FitConfig
+from rnn_model.errors import ConfigError
 from rnn_model.network import Network
 from rnn_model.scaling import window_scale
 from rnn_model.training import (
@@ -40,7 +41,9 @@ def test_clipped_steps_are_counted(fresh: Build, clip: float, expected: int, mat
 def test_a_long_gradient_is_cut_to_the_largest_norm(fresh: Build, material: Learn) -> None:
     network = fresh()
     parameters = list(network.parameters())
-    _, norm = train_step(network, material().draw(1), torch.optim.AdamW(parameters), parameters, 1e-3, 1)
+    _, norm = train_step(
+        network, material().draw(1), torch.optim.AdamW(parameters), parameters, FitConfig(clip=1e-3), 1
+    )
     left = torch.stack([p.grad.norm() for p in parameters]).norm().item()
     assert norm > 1e-3
     assert left == pytest.approx(1e-3, rel=1e-3)
@@ -121,3 +124,22 @@ def test_the_residual_network_has_no_such_spread_to_set(fresh: Build, material: 
     before = weights_digest(network)
     set_residual_spread(network, material().validation)
     assert weights_digest(network) == before
+
+
+@pytest.mark.parametrize("spine", ["residual", "plain"])
+def test_low_precision_is_near_the_full_one_and_leaves_float32_weights(
+    fresh: Build, material: Learn, spine: str
+) -> None:
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        network = fresh(spine=spine)
+        result = fit(network, material(), QUICK.model_copy(update={"precision": precision}))
+        losses[precision] = [p.train_loss for p in result.history]
+        assert {p.dtype for p in network.parameters()} == {torch.float32}
+    assert losses["bfloat16"] != losses["float32"]
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.05)
+
+
+def test_a_device_that_is_not_there_is_refused(fresh: Build, material: Learn) -> None:
+    with pytest.raises(ConfigError, match="device cuda:99: this machine shows"):
+        fit(fresh(), material(), QUICK.model_copy(update={"device": "cuda:99"}))

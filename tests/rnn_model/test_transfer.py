@@ -7,17 +7,27 @@ import numpy as np
 import pytest
 import torch
 
-from rnn_model import training
+from rnn_model import training, transfer
 from rnn_model.checkpoint import weights_digest
 from rnn_model.config import FitConfig
 from rnn_model.network import Network
-from rnn_model.training import Material, validate
-from rnn_model.transfer import Candidate, Strategy, averaged_candidate, movable, paired_gain, select, tune
+from rnn_model.training import Material, Watch, pull_back, validate
+from rnn_model.transfer import (
+    Candidate,
+    Strategy,
+    averaged_candidate,
+    between,
+    movable,
+    paired_gain,
+    select,
+    stages,
+    tune,
+)
 from rnn_model.windows import from_arrays
 
 Build = Callable[..., Network]
 QUICK = FitConfig(steps=4, batch_size=8, validate_every=2, learning_rate=1e-3)
-TUNED: tuple[Strategy, ...] = ("full", "biases", "head", "scratch")
+TUNED: tuple[Strategy, ...] = ("full", "l2", "gradual", "biases", "head", "scratch")
 
 BIASES = {  # of the residual LSTM network with one block
     "embed_patch.bias",
@@ -137,7 +147,7 @@ def test_scratch_depends_on_its_seed(lively: Build) -> None:
 
 
 @pytest.mark.usefixtures("always_better")
-@pytest.mark.parametrize("strategy", ["full", "biases", "head"])
+@pytest.mark.parametrize("strategy", ["full", "l2", "gradual", "biases", "head"])
 def test_tuning_starts_from_the_pretrained_weights(lively: Build, strategy: Strategy) -> None:
     pretrained = lively()
     made = tune(pretrained, strategy, material(), QUICK.model_copy(update={"learning_rate": 1e-9}), seed=0)
@@ -145,7 +155,9 @@ def test_tuning_starts_from_the_pretrained_weights(lively: Build, strategy: Stra
         torch.testing.assert_close(new, old, rtol=0, atol=1e-6, msg=name)
 
 
-@pytest.mark.parametrize(("strategy", "factor"), [("full", 1), ("head", 3), ("biases", 10), ("scratch", 5)])
+@pytest.mark.parametrize(
+    ("strategy", "factor"), [("full", 1), ("l2", 1), ("gradual", 1), ("head", 3), ("biases", 10), ("scratch", 5)]
+)
 def test_fewer_weights_take_larger_steps(lively: Build, strategy: Strategy, factor: int) -> None:
     config = QUICK.model_copy(update={"schedule": "constant", "warmup": 0.0})
     made = tune(lively(), strategy, material(), config, seed=0)
@@ -153,16 +165,63 @@ def test_fewer_weights_take_larger_steps(lively: Build, strategy: Strategy, fact
 
 
 @pytest.mark.parametrize("spine", ["residual", "plain"])
-def test_the_average_is_the_midpoint_of_both_and_changes_neither(lively: Build, spine: str) -> None:
+def test_between_lies_between_and_changes_neither(lively: Build, spine: str) -> None:
     ends = [lively(seed=s, spine=spine) for s in (1, 2)]
     before = [weights_digest(network) for network in ends]
+    made = between(*ends, 0.25)
+    for name, value in made.state_dict().items():
+        first, second = (network.state_dict()[name] for network in ends)
+        torch.testing.assert_close(value, 0.75 * first + 0.25 * second)
+    assert [weights_digest(network) for network in ends] == before
+
+
+@pytest.mark.parametrize(("best", "note"), [(0.25, "75% zero-shot, 25% full"), (0.75, "25% zero-shot, 75% full")])
+def test_the_average_takes_the_share_that_the_stopping_windows_like_best(
+    lively: Build, monkeypatch: pytest.MonkeyPatch, best: float, note: str
+) -> None:
+    ends = [lively(seed=s) for s in (1, 2)]
+    wanted = weights_digest(between(*ends, best))
+    monkeypatch.setattr(transfer, "validate", lambda network, _: float(weights_digest(network) != wanted))
     zero, tuned = (Candidate(s, n, torch.ones(1), None) for s, n in zip(("zero-shot", "full"), ends, strict=True))
     made = averaged_candidate(zero, tuned, material())
-    for name, value in made.network.state_dict().items():
-        first, second = (network.state_dict()[name] for network in ends)
-        torch.testing.assert_close(value, (first + second) / 2)
+    assert weights_digest(made.network) == wanted
+    assert made.note == note
     assert made.validation_loss == validate(made.network, material().validation)
-    assert [weights_digest(network) for network in ends] == before
+
+
+@pytest.mark.usefixtures("always_better")
+def test_gradual_unfreezing_opens_the_decoder_then_the_last_layer_then_all(lively: Build) -> None:
+    pretrained = lively(num_layers=2)
+    names = [name for name, _ in pretrained.named_parameters()]
+    opened = [{name for name in names if moves(name)} for moves in stages("gradual", pretrained)]
+    last = {name for name in names if name.startswith("blocks.1.")}
+    assert opened == [HEAD, HEAD | last, set(names)]
+    ticks: list[int] = []
+    config = QUICK.model_copy(update={"steps": 6})
+    made = tune(pretrained, "gradual", material(), config, seed=0, watch=Watch(tick=ticks.append))
+    assert ticks == [1, 2, 3, 4, 5, 6]  # two steps each
+    assert [p.step for p in made.training.history] == [2, 4, 6]
+    assert moved(pretrained, made.network) == set(names)
+
+
+def test_the_pull_keeps_the_weights_near_their_start(lively: Build) -> None:
+    pretrained = lively()
+
+    def distance(pull: float) -> float:
+        config = QUICK.model_copy(update={"steps": 20, "validate_every": 20, "pull": pull, "learning_rate": 1e-2})
+        made = tune(pretrained, "l2", material(), config, seed=0)
+        pairs = zip(made.network.parameters(), pretrained.parameters(), strict=True)
+        return sum(float((new - old).detach().square().sum()) for new, old in pairs)
+
+    assert 0 < distance(50.0) < 0.25 * distance(0.01)
+
+
+def test_a_pull_of_the_whole_way_stays_at_the_start() -> None:
+    weight = torch.nn.Parameter(torch.tensor([5.0]))
+    pull_back([weight], [torch.tensor([1.0])], 0.25)
+    assert weight.item() == 4.0
+    pull_back([weight], [torch.tensor([1.0])], 7.0)
+    assert weight.item() == 1.0
 
 
 def test_a_tuned_plain_network_carries_the_spread_of_its_own_residuals(lively: Build) -> None:
