@@ -22,7 +22,7 @@ from tasks.tracking import tracked
 def leaderboard(
     folder: Path,
     sets: tuple[str, ...] = (),
-    pretrain: PretrainConfig = PretrainConfig(from_=BASE),
+    model: str = BASE,
     finetune: FinetuneConfig = FinetuneConfig(),
     backtest: BacktestConfig = BacktestConfig(cutoffs=1),
     tracking: TrackingConfig = TrackingConfig(),
@@ -33,21 +33,21 @@ def leaderboard(
     Args:
         folder: datasets.json (name -> freq, season, horizon) and one long Parquet file for each name
         sets: names of the sets to score; none: all of them
-        pretrain: where every candidate starts
+        model: where every candidate starts: base, a model folder, an MLflow address (models:/, runs:/) or a run id
         finetune: carrying over to each set
         backtest: the test; one cutoff is the last horizon of every series
         tracking: where runs are logged
         seed: every random number follows from it
     """
     known = read_sets(folder, sets)
-    sections = {"folder": str(folder), "sets": list(known), "pretrain": pretrain, "finetune": finetune}
+    sections = {"folder": str(folder), "sets": list(known), "model": model, "finetune": finetune}
     sections |= {"backtest": backtest, "tracking": tracking, "seed": seed}
     with tracked(tracking, "leaderboard", f"leaderboard of {len(known)} sets", sections) as run:
         outcomes = {
             name: pipeline(
                 target=about.target(folder / f"{name}.parquet"),
                 window=WindowConfig(horizon=about.horizon, min_history=1),
-                pretrain=pretrain,
+                pretrain=PretrainConfig(from_=model),
                 finetune=finetune,
                 backtest=backtest,
                 tracking=tracking,

@@ -22,6 +22,7 @@ from rnn_model.seeding import numpy_rng
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.floating]
 GROUP = 8  # batches whose windows are drawn together and sorted by their history
+LIKE_TEST = 32  # points of history with which a window counts as no shorter than a test window
 SHORT_TARGET = 6  # steps a window drawn by series has to have after its origin
 
 
@@ -192,11 +193,13 @@ class Split:
     """Where each series is cut: test cutoffs last, validation before them, training before both.
 
     `test` (K, N), the earliest first, and `validation` (V, N) hold forecast origins in points from the start
-    of the series; -1 marks a series too short to take part there.
+    of the series; -1 marks a series too short to take part there. A training window has `history` points before it
+    at least.
     """
 
     test: Ints
     validation: Ints
+    history: int
 
     def tuning(self, windows: Windows) -> Windows:
         """What may be seen before the test: everything before the first test cutoff of each series."""
@@ -224,8 +227,10 @@ def split_windows(windows: Windows, horizon: int, cutoffs: int, step: int, valid
     """Rolling origins from the end: `cutoffs` test origins `step` apart, then `validation` ones a horizon apart.
 
     The last test window ends where its series ends; the last validation window ends at the first test cutoff
-    its series takes part in, so no validation target is a test target. A window needs `min_history` points
-    before it; a series too short for the earlier test cutoffs takes part in the later ones only.
+    its series takes part in, so no validation target is a test target. A test window needs `min_history` points
+    before it; a series too short for the earlier test cutoffs takes part in the later ones only. What is fitted and
+    chosen on has to be like the test: a validation window needs half the history of its series' first test window,
+    a training window half of what is usual there, LIKE_TEST points being enough for both.
     """
     if min(horizon, cutoffs, step, validation, min_history) < 1:
         raise ConfigError("horizon, cutoffs, step, validation windows and min_history are all at least 1")
@@ -237,8 +242,9 @@ def split_windows(windows: Windows, horizon: int, cutoffs: int, step: int, valid
             f"(longest: {windows.end.max(initial=0)}); shorten --window.horizon or bring longer series"
         )
     first = _earliest(test, np.zeros(len(windows), np.int64))
+    least = np.maximum(min_history, np.minimum(first // 2, LIKE_TEST))  # (N,)
     origins = first - horizon * np.arange(validation, 0, -1)[:, None]  # (V, N)
-    return Split(test, np.where(origins >= min_history, origins, -1))
+    return Split(test, np.where(origins >= least, origins, -1), int(np.median(least[first > 0])))
 
 
 def _taking_part(origins: Ints) -> Index:

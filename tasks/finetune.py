@@ -35,7 +35,7 @@ def finetune_model(
     judging = split.choosing_index()
     stopping = tuning.batches(split.stopping_index(), context, handle.horizon)
     choosing = tuning.batches(judging, context, handle.horizon)
-    draw = training.drawing(config.batch_size, context, handle.horizon, handle.min_history, seed)
+    draw = training.drawing(config.batch_size, context, handle.horizon, split.history, seed)
     material = Material(draw, stopping, choosing)
     made: dict[Strategy, Candidate] = {}
     contenders: list[Contender] = []
@@ -68,7 +68,7 @@ def allowed_strategies(
     windows: Windows, split: Split, handle: WindowSet, config: FinetuneConfig
 ) -> tuple[tuple[Strategy, ...], str]:
     """The declared strategies with zero-shot first and averages last; zero-shot alone on very small data, and why."""
-    count = split.training(windows).count(handle.min_history, handle.horizon)
+    count = split.training(windows).count(split.history, handle.horizon)
     validation = min(len(split.stopping_index().series), len(split.choosing_index().series))
     if count < FEWEST_WINDOWS or not validation:
         why = f"{count} training and {validation} validation windows; tuning needs {FEWEST_WINDOWS} and 1"

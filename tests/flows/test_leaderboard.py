@@ -8,7 +8,7 @@ from mlflow.tracking import MlflowClient
 from tiny_pipeline import BASELINES, CANDIDATES, FINETUNE, HORIZON, series
 
 from flows.leaderboard import leaderboard
-from tasks.config import BacktestConfig, PretrainConfig
+from tasks.config import BacktestConfig
 from tasks.handles import Outcome
 
 
@@ -22,7 +22,7 @@ def test_every_model_stands_on_every_set(outcome: Outcome, tmp_path: Path) -> No
     pretrained = next(path for path in start.glob("pretrain-*") if path.suffix != ".state")
     board = leaderboard(
         folder=tmp_path,
-        pretrain=PretrainConfig(from_=str(pretrained)),
+        model=str(pretrained),
         finetune=FINETUNE,
         backtest=BacktestConfig(cutoffs=1),
     )

@@ -115,6 +115,29 @@ def test_one_validation_window_stops_and_chooses() -> None:
     assert split.stopping_index().origin.tolist() == split.choosing_index().origin.tolist() == [45]
 
 
+@pytest.mark.parametrize(
+    ("points", "validation", "history"),
+    [
+        (20, [-1, 10], 7),  # the test begins at 15: half of that is 7, and 5 is less
+        (60, [45, 50], 27),
+        (400, [385, 390], 32),  # more than 32 points make no window more like the test
+    ],
+)
+def test_windows_to_fit_and_choose_on_have_a_history_like_the_tests(
+    points: int, validation: list[int], history: int
+) -> None:
+    windows = from_arrays([np.arange(float(points))], np.array([[1, 1]]))
+    split = split_windows(windows, horizon=5, cutoffs=1, step=5, validation=2, min_history=2)
+    assert split.validation[:, 0].tolist() == validation
+    assert split.history == history
+
+
+def test_a_training_window_needs_half_the_usual_history_of_a_test() -> None:
+    windows = from_arrays([np.arange(float(n)) for n in (9, 25, 29)], np.ones((3, 2), dtype=np.int64))
+    split = split_windows(windows, horizon=5, cutoffs=1, step=5, validation=1, min_history=3)
+    assert split.history == 10  # the tests begin at 4, 20 and 24
+
+
 # ---- the leak
 
 

@@ -34,7 +34,7 @@ def line(points: int) -> list[float]:
 
 
 def opened(dataset: Dataset, root: Path, validation: int = 1) -> tuple[WindowSet, Windows, Split]:
-    """Horizon 2, history of 3, one test cutoff: a series of n points has n - 8 training windows."""
+    """Horizon 2, one test cutoff: n points leave n - 4 to train on, in windows of 2 after half of n - 2 or more."""
     window = WindowConfig(horizon=2, min_history=3, validation=validation)
     handle = window_dataset(dataset, window, BacktestConfig(cutoffs=1), root)
     return handle, *open_windows(handle)
@@ -79,14 +79,14 @@ def test_a_tuned_model_has_the_targets_rhythm_and_names_its_parent(stored: Store
 
 
 def test_under_ten_training_windows_zero_shot_stands_alone_and_says_why(stored: Stored, tmp_path: Path) -> None:
-    handle, windows, split = opened(stored(a=line(17)), tmp_path)
+    handle, windows, split = opened(stored(a=line(26)), tmp_path)
     strategies, reason = allowed_strategies(windows, split, handle, FinetuneConfig())
     assert strategies == ("zero-shot",)
     assert "9 training and 1 validation windows; tuning needs 10 and 1" in reason
 
 
 def test_ten_training_windows_are_enough(stored: Stored, tmp_path: Path) -> None:
-    handle, windows, split = opened(stored(a=line(18)), tmp_path)
+    handle, windows, split = opened(stored(a=line(27)), tmp_path)
     strategies, reason = allowed_strategies(windows, split, handle, FinetuneConfig())
     assert FEWEST_WINDOWS == 10
     assert len(strategies) == 5
@@ -96,7 +96,7 @@ def test_ten_training_windows_are_enough(stored: Stored, tmp_path: Path) -> None
 def test_without_a_validation_window_nothing_is_tuned(stored: Stored, tmp_path: Path) -> None:
     short = {f"s{n}": line(7) for n in range(20)}  # 5 points before the test: one window of 3 and 2
     handle, windows, split = opened(stored(**short), tmp_path, validation=1)
-    none = Split(split.test, np.full_like(split.validation, -1))
+    none = Split(split.test, np.full_like(split.validation, -1), split.history)
     strategies, reason = allowed_strategies(windows, none, handle, FinetuneConfig())
     assert strategies == ("zero-shot",)
     assert "20 training and 0 validation windows" in reason
