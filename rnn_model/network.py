@@ -115,8 +115,9 @@ class PlainForecaster(nn.Module):
         x = torch.stack([z.nan_to_num(0.0), (~z.isnan()).float()], -1)  # (B, T, 2)
         x = x.reshape(len(x), -1, 2 * self.config.patch)  # (B, L, 2*P)
         x, last = skip_padding(x, z)  # (B, L', 2*P), (B,)
-        for cell in self.cells:
-            x = cell(x)  # (B, L', D)
+        with torch.autocast(x.device.type, enabled=False):
+            for cell in self.cells:
+                x = cell(x)  # (B, L', D)
         mean = self.readout(pick(x, last))[:, :horizon]  # (B, H)
         normal = torch.special.ndtri(torch.tensor(QUANTILES, device=z.device, dtype=torch.float64)).float()  # (Q,)
         return mean[..., None] + self.residual_spread[:horizon, None] * normal, scale
@@ -170,36 +171,35 @@ def seasonal_candidates(z: Tensor, periods: Tensor, steps: int) -> tuple[Tensor,
     """What may lie under the horizon: values and masks, (B, steps, C) each.
 
     Past cycles as they were; the same raised by as much as the level has risen since; the last observed value; and
-    the latest cycle carried on along the slope of the window. Step t of cycle k of season m is the point
-    m * (ceil((t + 1) / m) - 1 + k) steps before T + t.
+    the latest cycle (the last value, where that is unknown) carried on along the slope of the window. Step t of
+    cycle k of season m is the point m * (ceil((t + 1) / m) - 1 + k) steps before T + t.
     """
     T, ahead = z.shape[1], torch.arange(steps, device=z.device)[None, :]  # (1, steps)
     seasons = torch.stack([periods[:, season] for season, _ in CYCLES], -1)  # (B, K)
     back = torch.tensor([back for _, back in CYCLES], device=z.device)  # (K,)
     m = seasons[:, None]  # (B, 1, K)
     cycles, known = look_up(z, T + ahead[..., None] - m * (ahead[..., None] // m + back))  # (B, steps, K)
-    age = seasons * back  # (B, K): each cycle begins that long before the forecast does
-    rise = season_means(z, periods[:, 0], torch.zeros_like(age)) - season_means(z, periods[:, 0], age)
-    lifted = cycles + rise[:, None]  # (B, steps, K), NaN where a level is unknown
+    lifted = cycles + season_rise(z, periods[:, 0], seasons * back)[:, None]  # (B, steps, K), NaN where unknown
     last = last_observed(z)[:, None].expand(-1, steps)  # (B, steps)
-    line = torch.where(known[..., 0], cycles[..., 0], last) + window_slope(z, periods[:, 0]) * (ahead + 1)
+    distance = torch.where(known[..., 0], m[..., 0] * (ahead // m[..., 0] + 1), ahead + 1)  # (B, steps)
+    line = torch.where(known[..., 0], cycles[..., 0], last) + window_slope(z, periods[:, 0]) * distance
     values = torch.cat([cycles, lifted.nan_to_num(0.0), last[..., None], line[..., None]], -1)
     always = torch.ones_like(known[..., :2])
     return values, torch.cat([known, known & ~lifted.isnan(), always], -1)
 
 
-def season_means(z: Tensor, period: Tensor, age: Tensor) -> Tensor:
-    """(B, T), (B,), (B, K) -> (B, K): mean of the `period` points that end `age` before the end; NaN without all."""
-    zero = torch.zeros(len(z), 1, dtype=torch.float64, device=z.device)
-    totals = torch.cat([zero, z.nan_to_num(0.0).double().cumsum(1)], 1)  # (B, T + 1)
-    counts = torch.cat([zero, (~z.isnan()).double().cumsum(1)], 1)
-    stop = z.shape[1] - age
-    start = stop - period[:, None]
-    inside = (start >= 0) & (stop <= z.shape[1])
-    start, stop = start.clamp(0, z.shape[1]), stop.clamp(0, z.shape[1])
-    count = counts.gather(1, stop) - counts.gather(1, start)
-    mean = (totals.gather(1, stop) - totals.gather(1, start)) / count
-    return torch.where(inside & (count > 0), mean, torch.nan).float()
+def season_rise(z: Tensor, period: Tensor, age: Tensor) -> Tensor:
+    """(B, T), (B,), (B, K) -> (B, K): how much the last `period` points lie above those `age` steps before each.
+
+    A mean over the pairs of which both were observed; NaN where there is none.
+    """
+    back = torch.arange(1, int(period.max()) + 1, device=z.device)[None, :, None]  # (1, M, 1)
+    place = (z.shape[1] - back).expand(len(z), -1, -1)  # (B, M, 1)
+    now, seen = look_up(z, place)
+    then, known = look_up(z, place - age[:, None])  # (B, M, K)
+    both = seen & known & (back <= period[:, None, None])
+    rise: Tensor = ((now - then) * both).sum(1) / both.sum(1)  # 0 / 0 is NaN
+    return rise
 
 
 def window_slope(z: Tensor, period: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from rnn_model.network import (
     Network,
     last_observed,
     point_features,
+    season_rise,
     seasonal_candidates,
     window_features,
     window_slope,
@@ -102,8 +103,26 @@ def test_the_last_two_candidates_are_the_last_value_and_a_cycle_along_the_slope(
     values, known = seasonal_candidates(z, seasons((2, 2)), 4)
     slope = window_slope(z, torch.tensor([2])).item()
     assert values[0, :, -2].tolist() == [10] * 4
-    assert values[0, :, -1].tolist() == pytest.approx([6 + slope, 10 + 2 * slope, 6 + 3 * slope, 10 + 4 * slope])
+    assert values[0, :, -1].tolist() == pytest.approx([6 + 2 * slope, 10 + 2 * slope, 6 + 4 * slope, 10 + 4 * slope])
     assert known[0, :, -2:].all()
+
+
+def test_a_season_on_a_line_goes_on_along_the_line() -> None:
+    time = torch.arange(480.0)
+    wave = torch.tensor([3.0, -1, 2, 0, 5, -9]).repeat(100)
+    values, _ = seasonal_candidates((time + wave[:480])[None], seasons((6, 6)), 20)
+    expected = torch.arange(480.0, 500.0) + wave[480:500]
+    torch.testing.assert_close(values[0, :, -1], expected, atol=0.5, rtol=0)  # the slope is shrunk a little
+
+
+def test_the_rise_compares_the_points_that_both_seasons_have() -> None:
+    wave = torch.tensor([0.0, 3, 0, -3]).repeat(3)
+    wave[[8, 10, 11]] = NAN  # of the last season one point is left, at its top
+    assert season_rise(wave[None], torch.tensor([4]), torch.tensor([[4, 8]]))[0].tolist() == [0, 0]
+    rising = torch.tensor([[1.0, NAN, 4, 6]])
+    assert season_rise(rising, torch.tensor([2]), torch.tensor([[2, 4]]))[0].tolist() == pytest.approx(
+        [3, NAN], nan_ok=True
+    )
 
 
 def test_the_slope_of_a_line_is_its_rise_but_for_the_shrinkage() -> None:
