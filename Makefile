@@ -36,6 +36,7 @@ setup: .venv/.ready  ## make .venv with the pinned versions
 	@touch $@
 
 leaderboard: setup  ## score everything on a folder of data sets: make leaderboard DATA=folder
+	@test -n "$(DATA)" || { echo "name the folder: make leaderboard DATA=folder"; exit 2; }
 	$(BIN)/carryover leaderboard --folder $(DATA) --summary leaderboard.json
 
 ui: setup  ## open the MLflow pages of the local runs on http://127.0.0.1:5000

@@ -113,7 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _terminate(number: int, _: FrameType | None) -> NoReturn:
-    """By default a process would die at once, and leave the embedded server behind."""
+    """By default a process would die at once, and leave the embedded server behind; a second signal changes nothing."""
+    signal.signal(number, signal.SIG_IGN)
     raise TerminationSignal(signal=number)
 
 

@@ -4,19 +4,22 @@ Everything the project stores goes through `publish` and comes back through `ope
 """
 
 import errno
+import fcntl
 import glob
 import hashlib
 import json
 import os
 import shutil
+import socket
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from rnn_model.errors import IntegrityError, UnsafeError, WriteError
+from rnn_model.errors import BusyError, IntegrityError, UnsafeError, WriteError
 
 MANIFEST = "manifest.json"
 
@@ -76,6 +79,27 @@ def open_checked(folder: Path) -> Path:
             "Delete the folder and make it anew."
         )
     return folder
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """The right to make `path`, for the length of a `with` block. Raises BusyError (75) while another process has it.
+
+    The lock is the operating system's: it ends with its holder, however that ends.
+    """
+    lock = path.with_name(f"{path.name}.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a+") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            holder = handle.read().strip() or "another process"
+            raise BusyError(f"{path}: {holder} is making it; wait for its end, then run this again") from None
+        handle.truncate(0)
+        handle.write(f"process {os.getpid()} on {socket.gethostname()}")
+        handle.flush()
+        yield
 
 
 def write_file(path: Path, data: bytes) -> None:

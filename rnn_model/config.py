@@ -55,7 +55,6 @@ class FitConfig(Section):
     schedule: Literal["cosine", "constant"] = Field("cosine", description="learning rate after warm-up")
     warmup: float = Field(0.05, ge=0, le=0.5, description="share of the steps with a rising rate")
     weight_decay: float = Field(0.01, ge=0, le=1, description="AdamW's; 0 gives plain Adam")
-    pull: float = Field(0.0, ge=0, le=1e4, description="decay towards the weights it started from; 0: none")
     clip: float = Field(1.0, gt=0, le=1e6, description="largest gradient norm")
     averaging: float = Field(0.99, ge=0, lt=1, description="decay of the averaged weights; 0: none")
     device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="where it runs: cpu, cuda, cuda:1 ...")

@@ -40,6 +40,12 @@ class WriteError(CarryoverError):
     exit_code = 73
 
 
+class BusyError(CarryoverError):
+    """Another process is at the same work."""
+
+    exit_code = 75
+
+
 class IntegrityError(CarryoverError):
     """A stored artefact is not what its manifest says."""
 

@@ -1,6 +1,7 @@
 """The state of a training on disk, so that an interrupted one goes on to the same bits."""
 
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from torch import Tensor
 from rnn_model.artefact import open_checked, publish
 from rnn_model.errors import IntegrityError
 
+KEPT = 2
 STATE, ABOUT = "state.safetensors", "about.json"
 
 
@@ -22,31 +24,34 @@ class State(NamedTuple):
 
 
 class States:
-    """States of one training under `folder`, each in a folder of its own; only the latest is kept."""
+    """States of one training under `folder`, each in a folder of its own; the latest KEPT stay."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def save(self, step: int, state: State) -> None:
-        """Keep the state after `step`, then drop the earlier ones."""
+        """Keep the state after `step`, then drop all but the latest."""
 
         def write(staging: Path) -> None:
             (staging / STATE).write_bytes(save({k: v.detach().cpu().contiguous() for k, v in state.tensors.items()}))
             (staging / ABOUT).write_text(json.dumps(state.about))
 
-        kept = publish(self.folder / f"step-{step:09d}", write)
-        for earlier in self._found():
-            if earlier != kept:
-                shutil.rmtree(earlier, ignore_errors=True)
+        publish(self.folder / f"step-{step:09d}", write)
+        for earlier in self._found()[:-KEPT]:
+            shutil.rmtree(earlier, ignore_errors=True)
 
     def latest(self) -> State | None:
-        """The newest state whose digests hold; None where there is none."""
-        for folder in reversed(self._found()):
+        """The newest intact state; None where none was kept. Raises IntegrityError where all are damaged."""
+        found = self._found()
+        for folder in reversed(found):
             try:
                 open_checked(folder)
-            except IntegrityError:  # half-removed, or damaged: the training begins earlier
+            except IntegrityError as error:
+                logging.getLogger("carryover").warning("a state of a training is passed over: %s", error)
                 continue
             return State(load_file(folder / STATE), json.loads((folder / ABOUT).read_text()))
+        if found:
+            raise IntegrityError(f"{self.folder}: no state of the training is intact; delete the folder to begin anew")
         return None
 
     def clear(self) -> None:

@@ -78,12 +78,13 @@ class _Track:
 class _Training:
     """The tensors that change while a network is trained: weights, moments, their average, and the best so far."""
 
-    def __init__(self, network: Network, config: FitConfig) -> None:
+    def __init__(self, network: Network, config: FitConfig, pull: float) -> None:
         self.network, self.config = network.to(usable_device(config.device)), config
         self.parameters = [p for p in network.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
         self.average = [p.detach().clone() for p in self.parameters]
-        self.start = [p.detach().clone() for p in self.parameters] if config.pull else []
+        self.start = [p.detach().clone() for p in self.parameters] if pull else []
+        self.pull = pull
         self.best = deepcopy(network.state_dict())
 
     def pack(self, track: _Track) -> State:
@@ -102,7 +103,7 @@ class _Training:
         self.network.load_state_dict({name: tensors[f"network.{name}"] for name in self.best})
         self.best = {name: tensors[f"best.{name}"] for name in self.best}
         self.average = [tensors[f"average.{i}"].to(p.device) for i, p in enumerate(self.parameters)]
-        self.start = [tensors[f"start.{i}"].to(p.device) for i, p in enumerate(self.parameters) if self.config.pull]
+        self.start = [tensors[f"start.{i}"].to(p.device) for i, p in enumerate(self.parameters) if self.pull]
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             kind, _, rest = key.partition(".")
@@ -119,17 +120,19 @@ def fit(
     config: FitConfig,
     watch: Watch = Watch(),
     states: States | None = None,
+    pull: float = 0.0,
 ) -> FitResult:
     """Train the parameters of `network` that require a gradient, in place; end on the best validated weights.
 
     The validation windows are scored before the first step and every `validate_every`. With `states`, the training
     is kept at each validation, and an earlier one of equal arguments goes on where it was interrupted, to the same
-    bits. The mode of `network` is as it was afterwards. Raises TrainingError before a step with a loss or gradient
-    that is not finite, and DataError without validation windows, as no weights could be called the best.
+    bits. `pull` is a decay towards the weights it began with. The mode of `network` is as it was afterwards. Raises
+    TrainingError before a step with a loss or gradient that is not finite, and DataError without validation windows,
+    as no weights could be called the best.
     """
     if not any(len(batch.context) for batch in material.validation):
         raise DataError("no validation windows, so no weights can be chosen; bring longer series, or more of them")
-    training, was_training = _Training(network, config), network.training
+    training, was_training = _Training(network, config, pull), network.training
     known = states.latest() if states else None
     track = training.unpack(known) if known else _Track(best_loss=validate(network, material.validation))
     for progress in track.history:
@@ -159,7 +162,7 @@ def run_to_validation(training: _Training, track: _Track, material: Material, wa
             group["lr"] = rate
         loss, norm = train_step(network, material.draw(step), training.optimiser, parameters, config, step)
         losses.append(loss)
-        pull_back(parameters, training.start, rate * config.pull)
+        pull_back(parameters, training.start, rate * training.pull)
         track.clipped += norm > config.clip
         update_average(training.average, parameters, config.averaging, step)
         watch.tick(step)
@@ -220,9 +223,9 @@ def batch_loss(network: Network, batch: Batch, per_window: bool = False) -> Tens
 
 
 def window_losses(network: Network, batches: Sequence[Batch]) -> Tensor:
-    """(N,) the loss of every window of the batches, float64; the network's mode is restored.
+    """(N,) the loss of every window of the batches, float64, NaN of one without any observed target.
 
-    Raises TrainingError for a loss that is not finite.
+    The network's mode is restored. Raises TrainingError for a loss that is not finite.
     """
     was_training = network.training
     network.eval()
@@ -234,13 +237,14 @@ def window_losses(network: Network, batches: Sequence[Batch]) -> Tensor:
     joined = torch.cat([torch.zeros(0, dtype=torch.float64), *losses])
     if not joined.isfinite().all():
         raise TrainingError("the validation loss is not finite; look for extreme values in the validation windows")
-    return joined
+    blank = torch.cat([torch.zeros(0, dtype=torch.bool), *(batch.target.isnan().all(1) for batch in batches)])
+    return joined.masked_fill(blank, math.nan)
 
 
 def validate(network: Network, batches: Sequence[Batch]) -> float:
-    """Mean loss over the windows of the batches; inf without windows."""
-    losses = window_losses(network, batches)
-    return float(losses.mean()) if len(losses) else math.inf
+    """Mean loss over the windows of the batches that have an observed target; inf without any."""
+    mean = float(window_losses(network, batches).nanmean())
+    return math.inf if math.isnan(mean) else mean
 
 
 def set_residual_spread(network: Network, batches: Sequence[Batch]) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rnn_model.config import FitConfig
 from rnn_model.network import Network, build_network
-from rnn_model.training import FitResult, Material, Watch, fit, set_residual_spread, validate, window_losses
+from rnn_model.training import FitResult, Material, Progress, Watch, fit, set_residual_spread, validate, window_losses
 from rnn_model.windows import Ints
 
 Strategy = Literal["zero-shot", "full", "biases", "head", "gradual", "l2", "scratch", "average"]
@@ -29,7 +29,7 @@ RATE = {
     "biases": 10.0,
     "scratch": 5.0,
 }  # times the fine-tuning rate: fewer weights, larger steps
-PULL = 10.0  # of strategy l2 where none is declared
+PULL = 10.0  # of strategy l2: decay towards the pretrained weights, in place of AdamW's towards zero
 SHARES = (0.25, 0.5, 0.75)  # of the tuned weights, tried by an average
 
 
@@ -46,7 +46,8 @@ class Candidate:
     @property
     def validation_loss(self) -> float:
         """The mean of its losses; inf without any."""
-        return float(self.losses.mean()) if len(self.losses) else math.inf
+        mean = float(self.losses.nanmean())
+        return math.inf if math.isnan(mean) else mean
 
 
 class Gain(NamedTuple):
@@ -113,25 +114,34 @@ def tune(
     )
     opened = stages(strategy, network)
     each = {"learning_rate": tuned_rate(config, strategy), "steps": max(1, config.steps // len(opened))}
-    each |= {"pull": config.pull or PULL, "weight_decay": 0.0} if strategy == "l2" else {}
-    config, results = config.model_copy(update=each), []
+    each |= {"weight_decay": 0.0} if strategy == "l2" else {}
+    config, results, pull = config.model_copy(update=each), [], PULL if strategy == "l2" else 0.0
     for number, moves in enumerate(opened):
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(moves(name))
-        results.append(fit(network, material, config, later(watch, number * config.steps)))
+        own, told = later(material, watch, number * config.steps, len(opened) * config.steps)
+        results.append(fit(network, own, config, told, pull=pull))
     network.requires_grad_(True)
     set_residual_spread(network, material.validation)
     return Candidate(strategy, network, choosing_losses(network, material), joined(results, config.steps))
 
 
-def later(watch: Watch, offset: int) -> Watch:
-    """The same, told of steps that many further on."""
-    return Watch(lambda p: watch.report(replace(p, step=p.step + offset)), lambda step: watch.tick(step + offset))
+def later(material: Material, watch: Watch, offset: int, steps: int) -> tuple[Material, Watch]:
+    """The same for a part of a training, that many steps on: what it draws, and what is told of it."""
+
+    def report(progress: Progress) -> None:
+        watch.report(replace(progress, step=progress.step + offset, steps=steps))
+
+    told = Watch(report, lambda step: watch.tick(step + offset))
+    return material._replace(draw=lambda step: material.draw(step + offset)), told
 
 
 def joined(results: Sequence[FitResult], steps: int) -> FitResult:
     """Trainings of at most `steps` one after the other, as one: each went on from the best weights of the last."""
-    history = [replace(p, step=p.step + n * steps) for n, result in enumerate(results) for p in result.history]
+    total = steps * len(results)
+    history = [
+        replace(p, step=p.step + n * steps, steps=total) for n, result in enumerate(results) for p in result.history
+    ]
     number, best = max(
         ((n, r) for n, r in enumerate(results) if r.best_step), default=(0, results[0]), key=itemgetter(0)
     )
@@ -170,26 +180,28 @@ def paired_gain(base: Candidate, other: Candidate, series: Ints) -> Gain:
     `series` (N,) says which series each choosing window is of. Where all are of one, each window counts by itself.
     """
     difference = (base.losses - other.losses).numpy()
-    _, unit = np.unique(series, return_inverse=True)
+    known = ~np.isnan(difference)  # a window without observed targets says nothing
+    difference, (_, unit) = difference[known], np.unique(series[known], return_inverse=True)
     if unit.max(initial=0) > 0:
         difference = np.bincount(unit, difference) / np.bincount(unit)
     n = len(difference)
     error = float(difference.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
-    return Gain(float(difference.mean()), error, n)
+    return Gain(float(difference.mean()) if n else 0.0, error, n)
 
 
 def select(candidates: Sequence[Candidate], series: Ints) -> Choice:
-    """The candidate with the lowest loss among those better than zero-shot by more than one standard error.
+    """The candidate that gains most on zero-shot, among those that do by more than one standard error.
 
     Zero-shot itself where there is none (the rule of one standard error: Breiman et al., 1984, "Classification and
     regression trees"). `series` as in `paired_gain`.
     """
     base = next(c for c in candidates if c.strategy == "zero-shot")
-    others = sorted((c for c in candidates if c is not base), key=lambda c: c.validation_loss)
-    gains = [paired_gain(base, c, series) for c in others]
-    for candidate, gain in zip(others, gains, strict=True):
+    gained = [(paired_gain(base, c, series), c) for c in candidates if c is not base]
+    ranked = sorted(gained, key=lambda pair: -pair[0].mean)
+    for gain, candidate in ranked:
         if gain.mean > gain.error:
             return Choice(candidate, f"{candidate.strategy}: validation loss {gain}")
-    if others and gains[0].mean > 0:
-        return Choice(base, f"zero-shot: {others[0].strategy} is only {gains[0]}, which is no evidence")
+    if ranked and ranked[0][0].mean > 0:
+        gain, candidate = ranked[0]
+        return Choice(base, f"zero-shot: {candidate.strategy} is only {gain}, which is no evidence")
     return Choice(base, "zero-shot: no candidate had a lower validation loss")

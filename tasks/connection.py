@@ -12,7 +12,7 @@ import mlflow
 import requests
 from mlflow.tracking import MlflowClient
 
-from rnn_model.errors import ServiceError
+from rnn_model.errors import ConfigError, ServiceError
 from tasks.config import TrackingConfig, home
 
 CHECK_SECONDS = 5.0  # a server that does not answer by then is down
@@ -31,11 +31,17 @@ def tracking_uri(config: TrackingConfig) -> str:
 
 
 def masked(uri: str) -> str:
-    """An address without credentials and query: what may be shown and stored."""
+    """An address without credentials and query: what may be shown and stored.
+
+    An @ past the host may be the end of a password with a / in it: then nothing but the scheme is shown.
+    """
     scheme, _, rest = uri.partition("://")
-    if not scheme.startswith("sqlite"):  # a file's name may hold an @, an address hides what stands before one
-        rest = rest.rpartition("@")[2].partition("?")[0]
-    return f"{scheme}://{rest}"
+    if scheme.startswith("sqlite"):  # a file's name may hold an @
+        return uri
+    parts = urlsplit(uri)
+    if "@" in rest.removeprefix(parts.netloc):
+        return f"{scheme}://..."
+    return f"{scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 @contextmanager
@@ -65,6 +71,8 @@ def connected(config: TrackingConfig) -> Iterator[MlflowClient]:
 def _credentials_aside(uri: str) -> str:
     """An http address without its credentials, which go to the variables that MLflow reads them from."""
     parts = urlsplit(uri)
+    if "@" in parts.path + parts.query + parts.fragment:
+        raise ConfigError("MLFLOW_TRACKING_URI has an @ past its host; in a user, password or path write it as %40")
     if parts.username:
         os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
         os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")

@@ -15,6 +15,7 @@ from rnn_model.windows import Windows
 from tasks.frequency import Frequency, grid_position, grid_time, in_range
 from tasks.handles import Account
 
+LARGEST = 1e300  # magnitude: sums of larger values are no numbers any more
 SPARSEST = 100  # grid steps per row at most: one stray timestamp must not fill the memory with missing steps
 EQUAL_ROWS = "equal duplicate"  # dropped one by one; the series stays
 
@@ -76,6 +77,7 @@ def schema(need: int, gaps: str) -> pa.DataFrameSchema:
         },
         checks=[
             rule("infinite value", pl.col("y").is_infinite()),
+            rule("beyond 1e300", pl.col("y").abs().is_between(LARGEST, float("inf"), closed="none")),
             rule("time out of range", ~in_range(pl.col("ds"))),
             rule("conflicting duplicate", same_time),
             rule("off the frequency", pl.col("position").is_null()),

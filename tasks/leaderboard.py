@@ -1,20 +1,22 @@
 """Several data sets scored the same way: which there are in a folder, and how models stand over all of them."""
 
 import json
+import math
 import sys
 from pathlib import Path
+from typing import Annotated
 
-import numpy as np
 from prefect import task
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from rnn_model.config import Section
+from rnn_model.config import HORIZON_LIMIT, Section
 from rnn_model.errors import ConfigError, DataError
-from tasks.config import TargetConfig
+from tasks.config import TargetConfig, as_value_error
 from tasks.frequency import parse_frequency
 from tasks.handles import Outcome, Run
+from tasks.metrics import ranked
 from tasks.progress import show_table
 from tasks.tracking import log_metrics, log_table
 
@@ -24,12 +26,18 @@ COLUMNS = ("MASE", "WQL", "coverage_80")
 RELATIVE = ("MASE", "WQL")  # those that are also shown over SeasonalNaive's
 
 
+def known_freq(freq: str) -> str:
+    """`freq`, if it is one. Raises ValueError, which is what pydantic reports with the field's name."""
+    as_value_error(parse_frequency, freq)
+    return freq
+
+
 class BenchmarkSet(Section):
     """One data set of a benchmark: a long Parquet file beside the index, whose last `horizon` rows are the test."""
 
-    freq: str = Field(description="time between rows")
+    freq: Annotated[str, AfterValidator(known_freq)] = Field(description="time between rows")
     season: int = Field(ge=1, description="steps of one season, as the metrics use it")
-    horizon: int = Field(ge=1, description="steps to forecast")
+    horizon: int = Field(ge=1, le=HORIZON_LIMIT, description="steps to forecast")
 
     def target(self, path: Path) -> TargetConfig:
         """The set as a pipeline's target; no series is left out for being short."""
@@ -60,7 +68,13 @@ def read_sets(folder: Path, wanted: tuple[str, ...]) -> dict[str, BenchmarkSet]:
     unknown = sorted(set(wanted) - set(known))
     if unknown:
         raise ConfigError(f"sets {', '.join(unknown)} are not in {folder / INDEX}; it has {', '.join(known)}")
-    return {name: about for name, about in known.items() if not wanted or name in wanted}
+    chosen = {name: about for name, about in known.items() if not wanted or name in wanted}
+    absent = [f"{name}.parquet" for name in chosen if not (folder / f"{name}.parquet").is_file()]
+    if absent:
+        raise DataError(
+            f"{folder}: {', '.join(absent)} not there; put the files beside {INDEX}, or name others as sets"
+        )
+    return chosen
 
 
 @task
@@ -70,7 +84,10 @@ def rank(outcomes: dict[str, Outcome], run: Run) -> Leaderboard:
     board = Leaderboard(run=run, sets=outcomes, scores=scores, overall=overall(scores))
     log_table(run, {"scores": scores, "overall": board.overall}, "leaderboard.json")
     log_metrics(run, {f"{model}/{name}": value for model, row in board.overall.items() for name, value in row.items()})
-    table = [{"model": model} | {name: round(value, 4) for name, value in row.items()} for model, row in ranked(board)]
+    table = [
+        {"model": model} | {name: round(value, 4) for name, value in row.items()}
+        for model, row in ranked(board.overall)
+    ]
     show_table(table=table, key="leaderboard", description="geometric means over all sets, relative to SeasonalNaive")
     return board
 
@@ -84,21 +101,25 @@ def scores_of(outcome: Outcome) -> dict[str, dict[str, float]]:
 
 
 def overall(scores: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
-    """Geometric means of MASE and WQL relative to SeasonalNaive, over the models that stand on every set."""
+    """Geometric means of MASE and WQL relative to SeasonalNaive, for the models that stand on every set.
+
+    A set on which either score is 0 or unknown has no ratio and does not count.
+    """
     shared = set.intersection(*(set(rows) for rows in scores.values())) if scores else set()
     if "SeasonalNaive" not in shared:
         return {}
 
     def mean(model: str, metric: str) -> float:
-        ratios = [rows[model][metric] / rows["SeasonalNaive"][metric] for rows in scores.values()]
-        return float(np.exp(np.mean(np.log(ratios))))
+        pairs = [(rows[model][metric], rows["SeasonalNaive"][metric]) for rows in scores.values()]
+        logs = [math.log(own / naive) for own, naive in pairs if own > 0 and naive > 0]
+        return math.exp(sum(logs) / len(logs)) if logs else math.nan
 
     return {model: {metric: mean(model, metric) for metric in RELATIVE} for model in sorted(shared)}
 
 
 def print_board(board: Leaderboard) -> None:
     """MASE and WQL of every model on every set, and the geometric means over SeasonalNaive, in the terminal."""
-    models = [name for name, _ in ranked(board)]
+    models = [name for name, _ in ranked(board.overall)]
     models += sorted({model for rows in board.scores.values() for model in rows} - set(models))
     for metric in COLUMNS:
         table = Table(title=metric, title_justify="left")
@@ -110,8 +131,3 @@ def print_board(board: Leaderboard) -> None:
             cells = [*row, board.overall.get(model, {}).get(metric)] if metric in RELATIVE else row
             table.add_row(model, *("" if value is None else f"{value:.4g}" for value in cells))
         Console(width=None if sys.stdout.isatty() else 160).print(table)
-
-
-def ranked(board: Leaderboard) -> list[tuple[str, dict[str, float]]]:
-    """The overall rows, the best MASE first."""
-    return sorted(board.overall.items(), key=lambda item: item[1]["MASE"])

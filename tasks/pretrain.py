@@ -10,7 +10,7 @@ import torch
 from prefect import task
 from prefect.client.schemas.objects import State
 
-from rnn_model.artefact import digest_json, open_checked
+from rnn_model.artefact import digest_json, held, open_checked
 from rnn_model.checkpoint import ModelCard, load_model, save_model, weights_digest
 from rnn_model.config import FitConfig, ModelConfig, SyntheticConfig
 from rnn_model.corpus import generate
@@ -112,23 +112,24 @@ def pretrain_model(
         log_params(
             run, {"model": model.model_dump(mode="json"), "pretrain": config.model_dump(mode="json"), "seed": seed}
         )
-        if folder.is_dir():
-            with bar(config.steps, "pretrain (kept)", "step") as shown:
-                shown.update(config.steps)
-            replay_history(run, folder)
-        else:
-            network, states = build_network(model, horizon, seed), States(folder.with_suffix(".state"))
-            with training_progress(run, "pretrain", config.steps) as watch:
-                result = fit_corpus(network, load_windows(corpus.folder), config, seed, watch, states)
-            card = ModelCard(
-                model=model,
-                freq=corpus.freq,
-                periods=corpus.periods,
-                horizon=horizon,
-                strategy="pretrain",
-                lineage={"source": corpus.fingerprint, "code": code},
-            )
-            save_model(network, card, folder, training_record(result) | {"threads": threads})
+        network, states = build_network(model, horizon, seed), States(folder.with_suffix(".state"))
+        with held(folder):
+            if folder.is_dir():
+                with bar(config.steps, "pretrain (kept)", "step") as shown:
+                    shown.update(config.steps)
+                replay_history(run, folder)
+            else:
+                with training_progress(run, "pretrain", config.steps) as watch:
+                    result = fit_corpus(network, load_windows(corpus.folder), config, seed, watch, states)
+                card = ModelCard(
+                    model=model,
+                    freq=corpus.freq,
+                    periods=corpus.periods,
+                    horizon=horizon,
+                    strategy="pretrain",
+                    lineage={"source": corpus.fingerprint, "code": code},
+                )
+                save_model(network, card, folder, training_record(result) | {"threads": threads})
             states.clear()
         made, _ = load_model(folder)
         record = json.loads((folder / "training.json").read_text())

@@ -217,6 +217,7 @@ def test_a_stopped_process_says_so_and_leaves_no_server_behind(
                 break
             assert process.poll() is None, (tmp_path / "log").read_text()
             time.sleep(0.1)
+        assert list(states.glob("*.state/step-*")), (tmp_path / "log").read_text()
         children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(getattr(signal, sent))
         assert process.wait(timeout=60) == code

@@ -34,8 +34,8 @@ def starting_from(outcome: Outcome) -> PretrainConfig:
 
 def test_logged_model_forecasts_what_the_model_folder_forecasts(outcome: Outcome, target: Path, home: Path) -> None:
     made = forecast(
-        str(outcome.model.folder),
         home / "f.parquet",
+        str(outcome.model.folder),
         months(target),
         HorizonConfig(horizon=HORIZON),
     )
@@ -64,8 +64,8 @@ def test_logged_model_holds_no_pickle(outcome: Outcome) -> None:
 
 def test_forecast_by_run_id_equals_forecast_by_folder(outcome: Outcome, target: Path, home: Path) -> None:
     config, horizon = months(target), HorizonConfig(horizon=HORIZON)
-    by_run = forecast(outcome.run.run_id, home / "run.parquet", config, horizon)
-    by_folder = forecast(str(outcome.model.folder), home / "folder.parquet", config, horizon)
+    by_run = forecast(home / "run.parquet", outcome.run.run_id, config, horizon)
+    by_folder = forecast(home / "folder.parquet", str(outcome.model.folder), config, horizon)
     assert pl.read_parquet(by_run.output).equals(pl.read_parquet(by_folder.output))
 
 
@@ -89,7 +89,7 @@ def test_pretrain_then_finetune_alone_give_the_pipelines_weights(outcome: Outcom
 
 
 def test_logged_model_predicts_bit_equal_in_a_new_process(outcome: Outcome, target: Path, home: Path) -> None:
-    made = forecast(str(outcome.model.folder), home / "here.parquet", months(target), HorizonConfig(horizon=HORIZON))
+    made = forecast(home / "here.parquet", str(outcome.model.folder), months(target), HorizonConfig(horizon=HORIZON))
     script = (
         "import sys, mlflow, pandas; mlflow.set_tracking_uri(sys.argv[1]);"
         "mlflow.pyfunc.load_model(sys.argv[2]).predict(pandas.read_parquet(sys.argv[3])).to_parquet(sys.argv[4])"
@@ -130,7 +130,7 @@ def test_a_forecast_with_another_gap_policy_than_the_models_is_refused(
     outcome: Outcome, target: Path, home: Path
 ) -> None:
     with pytest.raises(ConfigError, match="made with gaps missing"):
-        forecast(str(outcome.model.folder), home / "never.parquet", months(target, gaps="zero"))
+        forecast(home / "never.parquet", str(outcome.model.folder), months(target, gaps="zero"))
     assert not (home / "never.parquet").exists()
 
 

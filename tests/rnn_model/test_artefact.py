@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rnn_model import artefact
-from rnn_model.artefact import MANIFEST, digest_json, open_checked, publish, sha256_file, write_file
+from rnn_model.artefact import MANIFEST, digest_json, held, open_checked, publish, sha256_file, write_file
 from rnn_model.errors import IntegrityError, UnsafeError, WriteError
 
 
@@ -242,3 +243,26 @@ def test_order_of_keys_does_not_change_a_digest_and_values_do() -> None:
 def test_a_number_that_json_cannot_say_has_no_digest(value: float) -> None:
     with pytest.raises(ValueError, match="JSON"):
         digest_json({"a": value})
+
+
+# ---- one at a time
+
+
+def test_what_one_process_is_making_no_other_makes_and_the_holder_is_named(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from rnn_model.artefact import held\nwith held(Path(sys.argv[1])): pass"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "model")]
+    with held(tmp_path / "model"):
+        beside = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+        assert f"BusyError: {tmp_path / 'model'}: process {os.getpid()} on {socket.gethostname()} is making it" in (
+            beside.stderr
+        )
+    assert subprocess.run(command, check=False, cwd=Path(__file__).parents[2]).returncode == 0
+
+
+def test_a_fault_gives_the_right_back(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), held(tmp_path / "model"):
+        raise ZeroDivisionError
+    with held(tmp_path / "model"):
+        pass

@@ -1,6 +1,7 @@
 """An interrupted training goes on to the same bits."""
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 
 from rnn_model.checkpoint import weights_digest
 from rnn_model.config import FitConfig
+from rnn_model.errors import IntegrityError
 from rnn_model.network import Network
 from rnn_model.resume import State, States
 from rnn_model.training import FitResult, Material, Watch, fit
@@ -85,27 +87,37 @@ def state(value: float) -> State:
     return State({"weight": torch.full((2,), value)}, {"step": value})
 
 
-def test_only_the_latest_state_stays_and_clear_leaves_none(tmp_path: Path) -> None:
+def test_the_latest_two_states_stay_and_clear_leaves_none(tmp_path: Path) -> None:
     states = States(tmp_path / "states")
-    for step in (5, 10):
+    for step in (5, 10, 15):
         states.save(step, state(step))
-    assert [p.name for p in states.folder.iterdir()] == ["step-000000010"]
+    assert sorted(p.name for p in states.folder.iterdir()) == ["step-000000010", "step-000000015"]
     found = states.latest()
     assert found is not None
-    assert (found.tensors["weight"].tolist(), found.about) == ([10.0, 10.0], {"step": 10})
+    assert (found.tensors["weight"].tolist(), found.about) == ([15.0, 15.0], {"step": 15})
     states.clear()
     assert states.latest() is None
     assert not states.folder.exists()
 
 
-def test_a_damaged_state_is_passed_over(tmp_path: Path) -> None:
+def test_a_damaged_state_is_passed_over_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("carryover"), "propagate", True)  # the command line turns it off
     states = States(tmp_path / "states")
-    states.save(5, state(5))
-    kept = (states.folder / "step-000000005").rename(tmp_path / "kept")
-    states.save(10, state(10))
-    kept.rename(states.folder / "step-000000005")
-    about = states.folder / "step-000000010" / "about.json"
-    about.write_text(json.dumps({"step": 99}))
+    for step in (5, 10):
+        states.save(step, state(step))
+    (states.folder / "step-000000010" / "about.json").write_text(json.dumps({"step": 99}))
     found = states.latest()
     assert found is not None
     assert found.about == {"step": 5}
+    assert "step-000000010" in caplog.text
+
+
+def test_without_an_intact_state_nothing_is_begun_anew_or_deleted(tmp_path: Path) -> None:
+    states = States(tmp_path / "states")
+    states.save(5, state(5))
+    (states.folder / "step-000000005" / "about.json").write_text("{}")
+    with pytest.raises(IntegrityError, match="no state of the training is intact"):
+        states.latest()
+    assert (states.folder / "step-000000005").is_dir()

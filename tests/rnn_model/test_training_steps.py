@@ -21,6 +21,7 @@ from rnn_model.training import (
     set_residual_spread,
     train_step,
     validate,
+    window_losses,
 )
 from rnn_model.windows import Batch
 
@@ -143,3 +144,13 @@ def test_low_precision_is_near_the_full_one_and_leaves_float32_weights(
 def test_a_device_that_is_not_there_is_refused(fresh: Build, material: Learn) -> None:
     with pytest.raises(ConfigError, match="device cuda:99: this machine shows"):
         fit(fresh(), material(), QUICK.model_copy(update={"device": "cuda:99"}))
+
+
+def test_a_window_without_observed_targets_has_no_loss_and_does_not_flatter(fresh: Build, material: Learn) -> None:
+    batch = material().validation[0]
+    target = batch.target.clone()
+    target[::2] = NAN
+    losses = window_losses(fresh(), [batch._replace(target=target)])
+    assert losses.isnan().tolist() == [n % 2 == 0 for n in range(len(target))]
+    rest = float(window_losses(fresh(), [batch])[1::2].mean())
+    assert validate(fresh(), [batch._replace(target=target)]) == pytest.approx(rest)

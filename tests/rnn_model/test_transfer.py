@@ -204,16 +204,25 @@ def test_gradual_unfreezing_opens_the_decoder_then_the_last_layer_then_all(livel
     assert moved(pretrained, made.network) == set(names)
 
 
-def test_the_pull_keeps_the_weights_near_their_start(lively: Build) -> None:
-    pretrained = lively()
+def test_every_stage_of_gradual_unfreezing_draws_windows_of_its_own(lively: Build) -> None:
+    drawn: list[int] = []
+    own = material()
+    noted = own._replace(draw=lambda step: (drawn.append(step), own.draw(step))[1])
+    tune(lively(num_layers=2), "gradual", noted, QUICK.model_copy(update={"steps": 6}), seed=0)
+    assert drawn == [1, 2, 3, 4, 5, 6]
 
-    def distance(pull: float) -> float:
-        config = QUICK.model_copy(update={"steps": 20, "validate_every": 20, "pull": pull, "learning_rate": 1e-2})
-        made = tune(pretrained, "l2", material(), config, seed=0)
+
+def test_l2_ends_nearer_to_the_pretrained_weights_than_full(lively: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretrained = lively()
+    monkeypatch.setattr(transfer, "PULL", 50.0)
+
+    def distance(strategy: Strategy) -> float:
+        config = QUICK.model_copy(update={"steps": 20, "validate_every": 20, "learning_rate": 1e-2})
+        made = tune(pretrained, strategy, material(), config, seed=0)
         pairs = zip(made.network.parameters(), pretrained.parameters(), strict=True)
         return sum(float((new - old).detach().square().sum()) for new, old in pairs)
 
-    assert 0 < distance(50.0) < 0.25 * distance(0.01)
+    assert 0 < distance("l2") < 0.25 * distance("full")
 
 
 def test_a_pull_of_the_whole_way_stays_at_the_start() -> None:
@@ -260,6 +269,23 @@ def test_the_gain_of_a_series_counts_once_however_many_windows_it_has() -> None:
 def test_the_windows_of_a_single_series_count_by_themselves() -> None:
     gain = paired_gain(candidate("zero-shot", 1.0, 1.0), candidate("full", 0.5, 0.7), np.array([4, 4]))
     assert (gain.mean, gain.error, gain.units) == (pytest.approx(0.4), pytest.approx(0.1), 2)
+
+
+def test_a_window_without_observed_targets_says_nothing() -> None:
+    nan = float("nan")
+    zero, full = candidate("zero-shot", 1.0, nan, 1.0), candidate("full", 0.5, nan, 0.7)
+    assert (zero.validation_loss, full.validation_loss) == (1.0, pytest.approx(0.6))
+    gain = paired_gain(zero, full, np.array([0, 1, 2]))
+    assert (gain.mean, gain.error, gain.units) == (pytest.approx(0.4), pytest.approx(0.1), 2)
+
+
+def test_a_series_counts_once_in_the_choice_too() -> None:
+    zero = candidate("zero-shot", *[1.0] * 6)
+    often = candidate("full", 0.0, 0.0, 0.0, 0.0, 0.9, 0.9)  # the lower mean over windows, by one series of three
+    evenly = candidate("head", 0.5, 0.5, 0.5, 0.5, 0.5, 0.5)
+    choice = select([zero, often, evenly], np.array([0, 0, 0, 0, 1, 2])).candidate
+    assert often.validation_loss < evenly.validation_loss
+    assert choice.strategy == "head"
 
 
 def test_one_window_is_no_evidence() -> None:

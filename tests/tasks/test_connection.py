@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rnn_model.errors import ServiceError
+from rnn_model.errors import ConfigError, ServiceError
 from tasks.config import TrackingConfig
 from tasks.connection import OWN, SETTINGS, connected, masked, tracking_uri
 
@@ -33,10 +33,21 @@ def closed_port() -> int:
         ("http://me:c@nary@host", "http://host"),
         ("postgresql://me:canary@db/mlflow", "postgresql://db/mlflow"),
         ("sqlite:////data/mlflow.db", "sqlite:////data/mlflow.db"),
+        ("sqlite:////data/m@y.db", "sqlite:////data/m@y.db"),
+        ("http://host/p?token=abc@canary", "http://..."),
+        ("http://me:canary/1@host", "http://..."),
     ],
 )
 def test_an_address_is_shown_without_credentials_and_query(uri: str, shown: str) -> None:
     assert masked(uri) == shown
+
+
+@pytest.mark.parametrize("uri", ["http://me:canary/1@host", "http://127.0.0.1:9/team@canary"])
+def test_an_at_past_the_host_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(ConfigError, match="write it as %40") as raised, connected(TrackingConfig()):
+        pass
+    assert "canary" not in str(raised.value)
 
 
 def test_a_declared_address_comes_before_the_variable_and_that_before_the_data_folder(

@@ -52,6 +52,7 @@ GOOD = days(1, 2, 3, 4, 5)
     [
         ("infinite value", days(1, INF, 3)),
         ("infinite value", days(1, -INF, 3)),
+        ("beyond 1e300", days(1, -1.1e300, 3)),
         ("time out of range", [(datetime(1, 1, 1), 1.0), (0, 2.0), (1, 3.0)]),
         ("time out of range", [(0, 1.0), (1, 2.0), (datetime(9999, 12, 31), 3.0)]),
         ("conflicting duplicate", [(0, 1.0), (1, 2.0), (1, 3.0)]),

@@ -1,6 +1,7 @@
 """Which sets a folder holds, and how models stand over all of them, against numbers worked out by hand."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ INDEX = {
 
 def folder(tmp_path: Path, index: Any) -> Path:
     (tmp_path / "datasets.json").write_text(index if isinstance(index, str) else json.dumps(index))
+    for name in INDEX:
+        (tmp_path / f"{name}.parquet").touch()
     return tmp_path
 
 
@@ -53,6 +56,20 @@ def test_a_bad_index_is_refused_with_what_was_expected(tmp_path: Path, index: An
         read_sets(folder(tmp_path, index), ())
 
 
+@pytest.mark.parametrize(("field", "value"), [("freq", "fortnight"), ("horizon", 513), ("season", 0)])
+def test_what_no_run_would_take_is_refused_before_any_run(tmp_path: Path, field: str, value: Any) -> None:
+    with pytest.raises(DataError, match="not a list of data sets"):
+        read_sets(folder(tmp_path, {"months": INDEX["months"] | {field: value}}), ())
+
+
+def test_a_set_without_its_file_is_refused_unless_others_are_wanted(tmp_path: Path) -> None:
+    where = folder(tmp_path, INDEX)
+    (where / "days.parquet").unlink()
+    assert list(read_sets(where, ("months",))) == ["months"]
+    with pytest.raises(DataError, match=r"days\.parquet not there"):
+        read_sets(where, ())
+
+
 def test_a_folder_without_an_index_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"datasets\.json: not a list of data sets"):
         read_sets(tmp_path, ())
@@ -71,6 +88,14 @@ def test_overall_is_the_geometric_mean_over_the_seasonal_naive_of_models_on_ever
     assert means["SeasonalNaive"] == {"MASE": pytest.approx(1), "WQL": pytest.approx(1)}
     assert means["zero-shot"]["MASE"] == pytest.approx((0.5 * 2.0) ** 0.5)
     assert means["zero-shot"]["WQL"] == pytest.approx((0.25 * 1.0) ** 0.5)
+
+
+def test_a_set_without_a_ratio_does_not_count() -> None:
+    perfect = {"SeasonalNaive": row(0.0, 0.0), "zero-shot": row(1.0, 0.5)}
+    unknown = {"SeasonalNaive": row(1.0, 1.0), "zero-shot": row(float("nan"), float("nan"))}
+    means = overall(SCORES | {"c": perfect, "d": unknown})
+    assert means["zero-shot"]["MASE"] == pytest.approx((0.5 * 2.0) ** 0.5)
+    assert math.isnan(overall({"c": perfect})["zero-shot"]["MASE"])
 
 
 def test_without_the_seasonal_naive_nothing_is_relative() -> None:

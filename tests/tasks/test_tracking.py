@@ -228,7 +228,7 @@ def test_a_damaged_folder_is_refused_by_the_files_name(model: Path, store: Track
 
 @pytest.mark.parametrize("name", ["nowhere", "A" * 32, "s3://bucket/model", "/no/such/folder"])
 def test_an_unknown_name_is_refused_with_the_forms_allowed(store: TrackingConfig, name: str) -> None:
-    with pytest.raises(ConfigError, match=r"is not known; give a model folder, models:/NAME@ALIAS") as raised:
+    with pytest.raises(ConfigError, match=r"is not known; give base, a model folder, models:/NAME@ALIAS") as raised:
         fetch_model(name, store)
     assert repr(name) in str(raised.value)
 
