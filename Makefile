@@ -43,5 +43,5 @@ ui: setup  ## open the MLflow pages of the local runs on http://127.0.0.1:5000
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --workers 1 --host 127.0.0.1 --port 5000 \
 		--backend-store-uri sqlite:///$(CURDIR)/data/mlflow.db
 
-clean:  ## remove what runs have written under data (the sample stays)
-	find data -mindepth 1 -maxdepth 1 ! -name sample ! -name README.md -exec rm -rf {} +
+clean:  ## remove what runs have written under data (the sample and the base model stay)
+	find data -mindepth 1 -maxdepth 1 ! -name sample ! -name base ! -name README.md -exec rm -rf {} +
