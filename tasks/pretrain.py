@@ -29,6 +29,7 @@ from tasks.tracking import child, fetch_model, log_folder, log_metrics, log_para
 STRETCH, VARIED = 12, 8  # values that tell two series apart, and how many of them have to be distinct
 HELD_OUT = 0.05  # share of the source's series that validate the pretraining
 VALIDATED = 2048  # windows of them at most
+LEAST_HISTORY = 4  # points before a window; what follows fewer is mostly chance, and costs the longer ones steps
 
 
 @task
@@ -170,9 +171,11 @@ def fit_corpus(
     kept, left = windows.end.copy(), windows.end.copy()
     kept[-held:], left[:-held] = 0, 0
     context, horizon = network.config.context, network.horizon
-    judged = windows.until(left).draw_by_series(numpy_rng(seed, "validation"), min(held, VALIDATED), 1, horizon)
+    judged = windows.until(left).draw_by_series(
+        numpy_rng(seed, "validation"), min(held, VALIDATED), LEAST_HISTORY, horizon
+    )
     validation = windows.batches(judged, context, horizon)
-    draw = windows.until(kept).drawing(config.batch_size, context, horizon, 1, seed, by_series=True)
+    draw = windows.until(kept).drawing(config.batch_size, context, horizon, LEAST_HISTORY, seed, by_series=True)
     result = fit(network, Material(draw, validation), config, watch, states)
     set_residual_spread(network, validation)
     return result
