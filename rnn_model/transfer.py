@@ -30,6 +30,7 @@ RATE = {
     "scratch": 5.0,
 }  # times the fine-tuning rate: fewer weights, larger steps
 PULL = 10.0  # of strategy l2: decay towards the pretrained weights, in place of AdamW's towards zero
+EVIDENCE = 2.0  # standard errors that a gain has to exceed: of several candidates one is soon ahead by chance
 SHARES = (0.25, 0.5, 0.75)  # of the tuned weights, tried by an average
 
 
@@ -190,16 +191,15 @@ def paired_gain(base: Candidate, other: Candidate, series: Ints) -> Gain:
 
 
 def select(candidates: Sequence[Candidate], series: Ints) -> Choice:
-    """The candidate that gains most on zero-shot, among those that do by more than one standard error.
+    """The candidate that gains most on zero-shot, among those that gain more than EVIDENCE standard errors.
 
-    Zero-shot itself where there is none (the rule of one standard error: Breiman et al., 1984, "Classification and
-    regression trees"). `series` as in `paired_gain`.
+    Zero-shot itself where there is none. `series` as in `paired_gain`.
     """
     base = next(c for c in candidates if c.strategy == "zero-shot")
     gained = [(paired_gain(base, c, series), c) for c in candidates if c is not base]
     ranked = sorted(gained, key=lambda pair: -pair[0].mean)
     for gain, candidate in ranked:
-        if gain.mean > gain.error:
+        if gain.mean > EVIDENCE * gain.error:
             return Choice(candidate, f"{candidate.strategy}: validation loss {gain}")
     if ranked and ranked[0][0].mean > 0:
         gain, candidate = ranked[0]

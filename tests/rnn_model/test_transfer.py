@@ -248,6 +248,7 @@ def test_a_tuned_plain_network_carries_the_spread_of_its_own_residuals(lively: B
         ((1.0, 1.0, 1.0), (1.0, 1.0, 1.0), "zero-shot"),
         ((0.9, 0.9, 0.8), (0.0, 1.1, 1.1), "full"),  # head is lower in the mean, by one window alone
         ((1.1, 1.1, 0.2), (1.3, 1.3, 1.3), "zero-shot"),
+        ((0.9, 0.9, 1.01), (1.3, 1.3, 1.3), "zero-shot"),  # 1.7 standard errors
     ],
 )
 def test_a_candidate_is_chosen_for_more_than_chance(
