@@ -5,7 +5,7 @@ import hashlib
 import os
 import re
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
@@ -143,6 +143,14 @@ class PretrainConfig(FitConfig):
         alias="from",
         description="start from this model instead: base (the project's), folder, models:/ or run id",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_name(cls, data: Any) -> Any:
+        """Settings from options lie over a dump of the default, which says from_ where an option says from."""
+        if isinstance(data, dict) and "from" in data:
+            return {name: value for name, value in data.items() if name != "from_"}
+        return data
 
 
 class FinetuneConfig(FitConfig):

@@ -88,6 +88,17 @@ def test_options_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path
     assert command.window.min_history == 3  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("given", ["option", "file"])
+def test_a_run_can_start_from_a_model(tmp_path: Path, given: str) -> None:
+    from flows.cli import parse
+
+    file = tmp_path / "c.yaml"
+    file.write_text("pretrain: {from: base, steps: 7}\n" if given == "file" else "pretrain: {steps: 7}\n")
+    options = ["--config", str(file), *(["--pretrain.from", "base"] if given == "option" else [])]
+    command = parse(command_class("run", COMMANDS["run"], file), "run", options)
+    assert (command.pretrain.from_, command.pretrain.steps) == ("base", 7)  # type: ignore[attr-defined]
+
+
 def test_the_preset_is_the_articles_network() -> None:
     from flows.cli import config_file, parse
 
