@@ -243,7 +243,12 @@ def window_losses(network: Network, batches: Sequence[Batch]) -> Tensor:
 
 def validate(network: Network, batches: Sequence[Batch]) -> float:
     """Mean loss over the windows of the batches that have an observed target; inf without any."""
-    mean = float(window_losses(network, batches).nanmean())
+    return mean_loss(window_losses(network, batches))
+
+
+def mean_loss(losses: Tensor) -> float:
+    """(N,) losses, NaN of windows that say nothing -> the mean of the others; inf without any."""
+    mean = float(losses.nanmean())
     return math.inf if math.isnan(mean) else mean
 
 

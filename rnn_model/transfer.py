@@ -17,7 +17,17 @@ from torch import Tensor
 
 from rnn_model.config import FitConfig
 from rnn_model.network import Network, build_network
-from rnn_model.training import FitResult, Material, Progress, Watch, fit, set_residual_spread, validate, window_losses
+from rnn_model.training import (
+    FitResult,
+    Material,
+    Progress,
+    Watch,
+    fit,
+    mean_loss,
+    set_residual_spread,
+    validate,
+    window_losses,
+)
 from rnn_model.windows import Ints
 
 Strategy = Literal["zero-shot", "full", "biases", "head", "gradual", "l2", "scratch", "average"]
@@ -29,6 +39,7 @@ RATE = {
     "biases": 10.0,
     "scratch": 5.0,
 }  # times the fine-tuning rate: fewer weights, larger steps
+TUNED: tuple[Strategy, ...] = ("full", "l2", "gradual", "biases", "head")  # what an average can be made of
 PULL = 10.0  # of strategy l2: decay towards the pretrained weights, in place of AdamW's towards zero
 EVIDENCE = 2.0  # standard errors that a gain has to exceed: of several candidates one is soon ahead by chance
 SHARES = (0.25, 0.5, 0.75)  # of the tuned weights, tried by an average
@@ -47,8 +58,7 @@ class Candidate:
     @property
     def validation_loss(self) -> float:
         """The mean of its losses; inf without any."""
-        mean = float(self.losses.nanmean())
-        return math.inf if math.isnan(mean) else mean
+        return mean_loss(self.losses)
 
 
 class Gain(NamedTuple):
@@ -75,7 +85,7 @@ def movable(strategy: Strategy, name: str) -> bool:
         return name.rsplit(".", 1)[-1].startswith(("bias", "b_"))
     if strategy == "head":
         return name.startswith(("readout.", "up.", "down.", "norm_head.", "embed_cycles.", "embed_position"))
-    return strategy in ("full", "l2", "scratch", "gradual")
+    return strategy in ("full", "l2", "scratch")
 
 
 def stages(strategy: Strategy, network: Network) -> list[Callable[[str], bool]]:

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from rnn_model.config import HORIZON_LIMIT, FitConfig, Section, SyntheticConfig
 from rnn_model.errors import CarryoverError, ConfigError
-from rnn_model.transfer import Strategy
+from rnn_model.transfer import TUNED, Strategy
 from tasks.frequency import ANY, parse_frequency
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -167,8 +167,8 @@ class FinetuneConfig(FitConfig):
 
     @model_validator(mode="after")
     def _average_of_what(self) -> "FinetuneConfig":
-        if "average" in self.strategies and not {"full", "l2", "gradual", "biases", "head"} & set(self.strategies):
-            raise ValueError("average needs a tuned strategy beside it; add full, l2, gradual, biases or head")
+        if "average" in self.strategies and not set(TUNED) & set(self.strategies):
+            raise ValueError(f"average needs a tuned strategy beside it; add {', '.join(TUNED[:-1])} or {TUNED[-1]}")
         return self
 
 

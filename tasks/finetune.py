@@ -7,7 +7,7 @@ from rnn_model.artefact import digest_json
 from rnn_model.checkpoint import ModelCard, load_model, save_model, weights_digest
 from rnn_model.errors import ConfigError
 from rnn_model.training import Material
-from rnn_model.transfer import Candidate, Strategy, averaged_candidate, select, tune, tuned_rate
+from rnn_model.transfer import TUNED, Candidate, Strategy, averaged_candidate, select, tune, tuned_rate
 from rnn_model.windows import Ints, Split, Windows
 from tasks.config import FinetuneConfig, home
 from tasks.forecaster import check_freq
@@ -17,7 +17,6 @@ from tasks.tracking import child, log_metrics, log_params, set_tags
 from tasks.window import open_windows
 
 FEWEST_WINDOWS = 10  # with fewer training windows nothing is tuned
-TUNED: tuple[Strategy, ...] = ("full", "l2", "gradual", "biases", "head")  # what an average can be made of
 
 
 @task

@@ -113,13 +113,14 @@ def pretrain_model(
         log_params(
             run, {"model": model.model_dump(mode="json"), "pretrain": config.model_dump(mode="json"), "seed": seed}
         )
-        network, states = build_network(model, horizon, seed), States(folder.with_suffix(".state"))
+        states = States(folder.with_suffix(".state"))
         with held(folder):
             if folder.is_dir():
                 with bar(config.steps, "pretrain (kept)", "step") as shown:
                     shown.update(config.steps)
                 replay_history(run, folder)
             else:
+                network = build_network(model, horizon, seed)
                 with training_progress(run, "pretrain", config.steps) as watch:
                     result = fit_corpus(network, load_windows(corpus.folder), config, seed, watch, states)
                 card = ModelCard(

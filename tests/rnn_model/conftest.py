@@ -1,7 +1,7 @@
 """What the tests of rnn_model share: one thread, small networks with weights that are not all zero, and material."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -16,12 +16,8 @@ TINY = {"width": 8, "patch": 4, "context": 32, "num_layers": 1}
 
 
 @pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Tiny matrices are faster, and sums always in one order, on one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def on_one_thread(one_thread: None) -> None:
+    """Every module here."""
 
 
 @pytest.fixture(scope="session")
