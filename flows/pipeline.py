@@ -7,6 +7,7 @@ from prefect import flow
 from flows.stages import prepare, prepare_corpus
 from rnn_model.config import ModelConfig
 from tasks.config import (
+    NOTHING,
     BacktestConfig,
     FinetuneConfig,
     PretrainConfig,
@@ -16,6 +17,7 @@ from tasks.config import (
     TrackingConfig,
     WindowConfig,
     check_source,
+    check_start,
     check_windows,
 )
 from tasks.evaluate import backtest_models
@@ -40,25 +42,26 @@ def pipeline(
     tracking: TrackingConfig = TrackingConfig(),
     seed: Seed = 0,
 ) -> Outcome:
-    """Carry a target through the whole chain: pretrain, fine-tune, and compare everything on the same windows.
+    """Carry a target through the whole chain: pretrained network, fine-tuning, everything compared on the same windows.
 
     Args:
-        source: what the network is pretrained on
+        source: what a network is pretrained on that starts from nothing
         target: your series
         window: how series are cut into windows
-        model: the network
-        pretrain: learning from the source
+        model: the network that starts from nothing
+        pretrain: where the network comes from, and its pretraining
         finetune: carrying over to the target
         backtest: the test
         tracking: where runs are logged
         seed: every random number follows from it
     """
     target = target.resolved()
+    check_start(pretrain, source)
     check_source(source, window.horizon, target)
     sections: dict[str, Any] = {"source": source, "target": target, "window": window, "model": model}
     sections |= {"pretrain": pretrain, "finetune": finetune, "backtest": backtest, "tracking": tracking, "seed": seed}
     with tracked(tracking, target.name, f"{target.name} h{window.horizon}", sections) as run:
-        known = start_from(pretrain.from_, tracking, model) if pretrain.from_ else None
+        known = None if pretrain.from_ == NOTHING else start_from(pretrain.from_, tracking, model)
         context = known.context if known else model.context
         check_windows(window, context)
         validated, windows = prepare(target, window, backtest, context, run)

@@ -3,8 +3,8 @@
 from prefect import flow
 
 from flows.stages import prepare_corpus
-from rnn_model.config import ModelConfig
-from tasks.config import HorizonConfig, PretrainConfig, Seed, SourceConfig, TrackingConfig, check_source
+from rnn_model.config import FitConfig, ModelConfig
+from tasks.config import HorizonConfig, Seed, SourceConfig, TrackingConfig, check_source
 from tasks.handles import Model
 from tasks.pretrain import pretrain_model
 from tasks.tracking import tracked
@@ -15,7 +15,7 @@ def pretrain(
     source: SourceConfig = SourceConfig(),
     window: HorizonConfig = HorizonConfig(),
     model: ModelConfig = ModelConfig(),
-    pretrain: PretrainConfig = PretrainConfig(),
+    pretrain: FitConfig = FitConfig(),
     tracking: TrackingConfig = TrackingConfig(),
     seed: Seed = 0,
 ) -> Model:

@@ -11,6 +11,7 @@ from rnn_model.windows import Ints, Windows
 
 LENGTH = 320  # points of the longest series where none is declared
 SHORTEST = 10  # points of the shortest series
+ODD = 96  # points from which on a series may have a season that no calendar knows
 CHUNK = 2048  # series generated at a time: bounds memory, and fixes the random stream
 
 
@@ -19,15 +20,17 @@ def generate(
 ) -> Windows:
     """The corpus as windows, float32: equal for equal arguments. `report` gets the series made so far.
 
-    `periods` are the seasons that occur; every series states one of them, but one in twelve states it wrongly.
+    `periods` are the seasons that are stated. A few series state another than their own, or have one that is none
+    of them.
     """
     values, lengths, stated = [], [], []
     longest = config.length or LENGTH
     for chunk in range(0, config.series, CHUNK):
         size = min(CHUNK, config.series - chunk)
         rng = numpy_rng(seed, "corpus", chunk)
-        period = rng.choice(np.asarray(periods, dtype=np.int64), size)
-        length = draw_lengths(rng, period, longest)
+        usual = rng.choice(np.asarray(periods, dtype=np.int64), size)
+        length = draw_lengths(rng, usual, longest)
+        period = own_periods(rng, usual, length)
         block = make_chunk(rng, period, length, longest)
         keep = np.arange(longest) < column(length)
         values.append(block[keep].astype(np.float32))
@@ -37,6 +40,12 @@ def generate(
     ends = np.concatenate(lengths)
     offsets = np.concatenate([[0], np.cumsum(ends)]).astype(np.int64)
     return Windows(np.concatenate(values), offsets, np.concatenate(stated), ends)
+
+
+def own_periods(rng: Rng, periods: Ints, lengths: Ints) -> Ints:
+    """(n,) the season each series really has: its usual one, or in some long series any."""
+    other = np.exp(rng.uniform(np.log(2), np.log(np.maximum(lengths / 4, 2)))).astype(np.int64)
+    return np.where((rng.random(len(periods)) < 0.1) & (lengths >= ODD), other, periods)
 
 
 def draw_lengths(rng: Rng, periods: Ints, longest: int) -> Ints:
@@ -102,8 +111,8 @@ def add_artefacts(rng: Rng, series: Array, lengths: Ints) -> Array:
 
 
 def state_periods(rng: Rng, periods: Ints, known: tuple[int, ...]) -> Ints:
-    """(n, 2): the short and the long season as stated to the network; a few are wrong or unknown (1)."""
-    wrong = rng.random(len(periods)) < 0.08
+    """(n, 2): the short and the long season as stated to the network; some are wrong or unknown (1)."""
+    wrong = (rng.random(len(periods)) < 0.08) | ~np.isin(periods, known)
     other = rng.choice(np.asarray((1, *known), dtype=np.int64), len(periods))
     short = np.where(wrong, other, periods)
     return np.stack([short, long_season(short)], 1)

@@ -8,15 +8,17 @@ from rnn_model.config import MEDIAN, QUANTILES
 TARGET_CLAMP = 6.0  # arcsinh units, about 200 spreads: one wild target cannot own a batch
 
 
-def pinball(deciles: Tensor, target: Tensor, per_window: bool = False) -> Tensor:
+def pinball(deciles: Tensor, target: Tensor, per_window: bool = False, weight: Tensor | None = None) -> Tensor:
     """Mean quantile loss: (B, H, Q), (B, H) -> scalar, or (B,) per window (Koenker and Bassett, 1978).
 
-    NaN targets do not count; without any the loss is 0.
+    NaN targets do not count; without any the loss is 0. `weight` (B,) multiplies the loss of each window.
     """
     observed, y = observed_target(target)
     levels = torch.tensor(QUANTILES, device=y.device, dtype=y.dtype)
     error = y[..., None] - deciles  # (B, H, Q)
     loss = torch.maximum(levels * error, (levels - 1) * error).mean(-1)
+    if weight is not None:
+        loss = loss * weight[:, None]
     return observed_mean(loss, observed, per_window)
 
 

@@ -16,6 +16,7 @@ Rng = np.random.Generator
 Array = npt.NDArray[np.float64]
 Family = Callable[[Rng, Ints, Ints, int], Array]
 
+DRIFTING = 0.08  # of the seasons of twelve steps or more
 LONG_SEASON = {24: 168, 7: 364, 48: 336, 96: 672}  # a day inside a week, a week inside a year
 
 
@@ -27,7 +28,9 @@ def column(values: npt.ArrayLike) -> npt.NDArray[Any]:
 def seasonal_pattern(rng: Rng, periods: Ints, size: int) -> Array:
     """(n, T): one cycle per series, smooth or spiky, repeated; mean 0, spread 1; zero where the period is 1."""
     n = len(periods)
-    phase = (np.arange(size) + rng.integers(0, 10_000, (n, 1))) % column(periods)  # (n, T)
+    drifts = (rng.random(n) < DRIFTING) & (periods >= 12)  # a clock that is not the calendar's
+    speed = column(np.where(drifts, rng.uniform(0.9, 1.1, n), 1.0))
+    phase = (np.arange(size) * speed + rng.integers(0, 10_000, (n, 1))).astype(np.int64) % column(periods)  # (n, T)
     longest = int(periods.max())
     angle = 2 * np.pi * np.arange(longest) / column(periods)  # (n, longest)
     smooth = np.zeros((n, longest))
@@ -80,19 +83,25 @@ def long_season(periods: Ints) -> Ints:
 
 
 def trend(rng: Rng, lengths: Ints, size: int) -> Array:
-    """(n, T): a line, a damped line or one with up to five bends; its rise over the series' length is of order one."""
+    """(n, T): a line, a damped line or one with up to five bends, to some a slope that wanders is added.
+
+    The rise over a series' length is of order one.
+    """
     n = len(lengths)
     time = np.arange(size) / column(lengths)  # 0 to 1 over each series, so slopes do not depend on the length
-    rise = column(rng.normal(0, 1, n) * rng.lognormal(1.2, 1.0, n))
+    rise = column(rng.normal(0, 1, n) * rng.lognormal(1.6, 1.0, n))
     rate = column(rng.uniform(1, 6, n))
     damped = (1 - np.exp(-rate * time)) / (1 - np.exp(-rate))
     bends = np.zeros((n, size))
-    often = rng.uniform(0, 1, n) ** 2
+    often = rng.uniform(0, 1, n)
     for _ in range(5):  # each bend may turn the line around
-        turn = rng.normal(0, 1, n) * rng.lognormal(1.2, 0.9, n) * (rng.random(n) < often)
+        turn = rng.normal(0, 1, n) * rng.lognormal(1.5, 0.9, n) * (rng.random(n) < often)
         bends += np.maximum(time - column(rng.uniform(0.05, 1.0, n)), 0) * column(turn)
     kind = column(rng.integers(0, 4, n))
     out: Array = rise * np.where(kind == 1, damped, time) + np.where(kind >= 2, bends, 0.0)
+    wanders = np.nonzero(rng.random(n) < 0.25)[0]  # a slope that is a random walk itself
+    strength = rng.lognormal(1.0, 1.0, len(wanders)) / lengths[wanders] ** 1.5
+    out[wanders] += (rng.normal(size=(len(wanders), size)) * column(strength)).cumsum(1).cumsum(1)
     return out
 
 
@@ -128,10 +137,10 @@ def exponential_smoothing(rng: Rng, periods: Ints, lengths: Ints, size: int) -> 
     Hyndman et al. (2008), "Forecasting with exponential smoothing", equations of the additive model.
     """
     n = len(periods)
-    alpha, beta = rng.beta(1.2, 1.5, n), rng.beta(1, 4, n) * (rng.random(n) < 0.7)
+    alpha, beta = rng.beta(1.2, 1.5, n), rng.beta(1, 3, n) * (rng.random(n) < 0.8)
     gamma, phi = rng.beta(1, 6, n) * (periods > 1), np.where(rng.random(n) < 0.5, 1.0, rng.uniform(0.8, 0.99, n))
-    sigma = rng.lognormal(-1.2, 0.8, n)
-    slope = rng.normal(0, 1, n) * rng.lognormal(1.2, 1.0, n) / lengths * (rng.random(n) < 0.75)
+    sigma = rng.lognormal(-1.0, 0.8, n)
+    slope = rng.normal(0, 1, n) * rng.lognormal(1.6, 1.0, n) / lengths * (rng.random(n) < 0.75)
     strength = rng.lognormal(-0.5, 0.9, n) * (rng.random(n) < 0.8)
     cycle = column(strength) * seasonal_pattern(rng, periods, int(periods.max()))  # (n, longest)
     level, rows, out = np.zeros(n), np.arange(n), np.empty((n, size))
@@ -153,7 +162,7 @@ def random_walk(rng: Rng, periods: Ints, lengths: Ints, size: int) -> Array:
     phi = 1 - rng.choice([0.0, 0.001, 0.01, 0.05], n)
     calm = autoregressive_noise(rng, n, size, np.full(n, 0.98))
     volatility = np.exp(column(rng.uniform(0, 0.8, n) * (rng.random(n) < 0.5)) * calm)
-    drift = rng.normal(0, 1, n) * rng.lognormal(1.2, 0.9, n) * (rng.random(n) < 0.75) / np.sqrt(lengths)
+    drift = rng.normal(0, 1, n) * rng.lognormal(1.5, 0.9, n) * (rng.random(n) < 0.75) / np.sqrt(lengths)
     shocks = rng.normal(size=(n, size)) * volatility + column(drift)
     state, out = np.zeros(n), np.empty((n, size))
     for t in range(size):
@@ -194,9 +203,9 @@ def counts(rng: Rng, periods: Ints, lengths: Ints, size: int) -> Array:
 
 
 FAMILIES: dict[str, tuple[Family, float]] = {  # name: (generator, share of the corpus)
-    "decomposed": (decomposed, 0.34),
+    "decomposed": (decomposed, 0.28),
     "exponential_smoothing": (exponential_smoothing, 0.26),
-    "random_walk": (random_walk, 0.16),
+    "random_walk": (random_walk, 0.22),
     "gaussian_process": (gaussian_process, 0.14),
     "counts": (counts, 0.10),
 }

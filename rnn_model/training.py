@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from rnn_model.config import MEDIAN, FitConfig
 from rnn_model.errors import ConfigError, DataError, TrainingError
+from rnn_model.features import predictability
 from rnn_model.losses import pinball, squared
 from rnn_model.network import Network, PlainForecaster
 from rnn_model.resume import State, States
@@ -218,8 +219,9 @@ def batch_loss(network: Network, batch: Batch, per_window: bool = False) -> Tens
     context, target, periods = (part.to(device, non_blocking=True) for part in batch)
     deciles, scale = network(context, periods, target.shape[1])
     target = scale.apply(target)  # (B, H)
-    loss = squared if isinstance(network, PlainForecaster) else pinball
-    return loss(deciles.float(), target, per_window)
+    if isinstance(network, PlainForecaster):
+        return squared(deciles.float(), target, per_window)
+    return pinball(deciles.float(), target, per_window, weight=predictability(scale.apply(context), periods))
 
 
 def window_losses(network: Network, batches: Sequence[Batch]) -> Tensor:

@@ -19,6 +19,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 SAMPLE = PROJECT / "data" / "sample" / "us_macro_quarterly.csv"
 SAMPLE_FREQ = "QS"
 BASE, BASE_FOLDER = "base", PROJECT / "data" / "base"  # the model that comes with the project, and where it stands
+NOTHING = "nothing"  # to start from: fresh weights, pretrained on the source
 
 HOST = re.compile(
     r"([^:@]*|\[[0-9a-fA-F:]*\])(:\d+)?"
@@ -134,14 +135,15 @@ class WindowConfig(HorizonConfig):
 
 
 class PretrainConfig(FitConfig):
-    """Learning from the source."""
+    """Where the network comes from; started from nothing, it learns from the source first."""
 
     model_config = ConfigDict(populate_by_name=True)
 
-    from_: str | None = Field(
-        None,
+    from_: str = Field(
+        BASE,
         alias="from",
-        description="start from this model instead: base (the project's), folder, models:/ or run id",
+        min_length=1,
+        description="base (the project's model), a model folder, models:/, a run id; nothing: pretrain on the source",
     )
 
     @model_validator(mode="before")
@@ -214,6 +216,25 @@ def check_windows(window: WindowConfig, context: int) -> None:
             f"window.min_history {window.min_history} is longer than the network's context {context}; "
             "lower the one or raise model.context"
         )
+
+
+def check_start(pretrain: PretrainConfig, source: SourceConfig) -> None:
+    """Refuse options of a pretraining that does not take place. Raises ConfigError."""
+    if pretrain.from_ == NOTHING:
+        return
+    idle = [f"pretrain.{name}" for name in changed(pretrain) if name != "from_"]
+    idle += [f"source.{name}" for name in changed(source)]
+    if idle:
+        raise ConfigError(
+            f"{', '.join(idle)} would change nothing, as the run starts from the model {pretrain.from_}; "
+            f"add --pretrain.from {NOTHING} to pretrain a network, or leave them out"
+        )
+
+
+def changed(section: Section) -> list[str]:
+    """The fields of a section that differ from its defaults."""
+    usual = type(section)()
+    return [name for name in type(section).model_fields if getattr(section, name) != getattr(usual, name)]
 
 
 def check_source(source: SourceConfig, horizon: int, target: TargetConfig | None) -> str:

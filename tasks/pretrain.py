@@ -20,7 +20,7 @@ from rnn_model.resume import States
 from rnn_model.seeding import numpy_rng
 from rnn_model.training import FitResult, Material, Watch, fit, set_residual_spread
 from rnn_model.windows import Windows, load_windows, save_windows
-from tasks.config import PretrainConfig, TrackingConfig, code_digest, home
+from tasks.config import NOTHING, TrackingConfig, code_digest, home
 from tasks.contract import frame_windows
 from tasks.handles import Corpus, Dataset, Model, Run
 from tasks.progress import advance, bar, replay_history, show_table, training_progress, training_record
@@ -102,11 +102,12 @@ def stretches(frame: pl.DataFrame) -> dict[str, "np.ndarray[Any, np.dtype[np.uin
 
 @task
 def pretrain_model(
-    corpus: Corpus, model: ModelConfig, config: PretrainConfig, horizon: int, seed: int, parent: Run
+    corpus: Corpus, model: ModelConfig, config: FitConfig, horizon: int, seed: int, parent: Run
 ) -> Model:
     """Train a fresh network on the corpus, or take the model that equal settings already gave, with its history."""
     code, threads = code_digest("rnn_model"), torch.get_num_threads()
-    settings = [model.model_dump(), config.model_dump(exclude={"from_"}), corpus.freq, corpus.periods]
+    config = FitConfig(**config.model_dump(include=set(FitConfig.model_fields)))  # where a run starts is no part of it
+    settings = [model.model_dump(), config.model_dump(), corpus.freq, corpus.periods]
     key = digest_json([corpus.fingerprint, *settings, horizon, seed, threads, code])
     folder = home() / "models" / f"pretrain-{key[:16]}"
     with child(parent, "pretrain", "pretrain", {"data.source": corpus.fingerprint}) as run:
@@ -155,7 +156,10 @@ def start_from(name: str, config: TrackingConfig, asked: ModelConfig | None = No
     if asked is not None and asked not in (ModelConfig(), card.model):
         found, wanted = card.model.model_dump(), asked.model_dump()
         differing = ", ".join(f"{k} {wanted[k]} (it has {found[k]})" for k in found if found[k] != wanted[k])
-        raise IntegrityError(f"model {name}: asked for another network: {differing}; leave the --model options out")
+        raise IntegrityError(
+            f"model {name}: asked for another network: {differing}; leave the --model options out, or "
+            f"pretrain such a network with --pretrain.from {NOTHING}"
+        )
     return Model(folder=folder, weights=weights_digest(network), strategy=card.strategy, context=card.model.context)
 
 

@@ -18,7 +18,8 @@ MONTHS = pl.datetime_range(pl.datetime(2010, 1, 1), pl.datetime(2014, 12, 1), "1
 TINY = [
     *("--model.width", "8", "--model.num_layers", "1", "--model.context", "32", "--model.patch", "4"),
     *("--source.synthetic.series", "64", "--source.synthetic.length", "64"),
-    *("--pretrain.steps", "2", "--pretrain.batch_size", "8", "--finetune.steps", "2", "--finetune.batch_size", "8"),
+    *("--pretrain.from", "nothing", "--pretrain.steps", "2", "--pretrain.batch_size", "8"),
+    *("--finetune.steps", "2", "--finetune.batch_size", "8"),
     *("--window.horizon", "4", "--backtest.cutoffs", "1", "--backtest.baselines", '["SeasonalNaive"]'),
 ]
 

@@ -16,7 +16,7 @@ POINTS, HORIZON, CUTOFFS = 60, 4, 2
 FIRST_CUTOFF = POINTS - HORIZON * CUTOFFS
 MODEL = ModelConfig(width=8, num_layers=1, context=32, patch=4)
 SOURCE = SourceConfig(synthetic=SyntheticConfig(series=64, length=64))
-PRETRAIN = PretrainConfig(steps=4, batch_size=8, validate_every=2)
+PRETRAIN = PretrainConfig(from_="nothing", steps=4, batch_size=8, validate_every=2)
 FINETUNE = FinetuneConfig(steps=4, batch_size=8, validate_every=2)
 BACKTEST = BacktestConfig(cutoffs=CUTOFFS)
 WINDOW = WindowConfig(horizon=HORIZON)
@@ -43,5 +43,15 @@ def series(shift_after: int = POINTS) -> pl.DataFrame:
 
 def carry(path: Path, **sections: Any) -> Outcome:
     target = TargetConfig(path=str(path), freq="MS")
-    usual = {"source": SOURCE, "window": WINDOW, "model": MODEL, "pretrain": PRETRAIN, "finetune": FINETUNE}
-    return pipeline(target=target, **(usual | {"backtest": BACKTEST, "seed": 3} | sections))
+    usual = {
+        "window": WINDOW,
+        "model": MODEL,
+        "pretrain": PRETRAIN,
+        "finetune": FINETUNE,
+        "backtest": BACKTEST,
+        "seed": 3,
+    }
+    chosen = usual | sections
+    if chosen["pretrain"] is PRETRAIN:
+        chosen = {"source": SOURCE} | chosen
+    return pipeline(target=target, **chosen)

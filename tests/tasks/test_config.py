@@ -8,6 +8,8 @@ from pydantic import ValidationError
 from rnn_model.config import Section, SyntheticConfig
 from rnn_model.errors import ConfigError
 from tasks.config import (
+    BASE,
+    NOTHING,
     SAMPLE,
     BacktestConfig,
     FinetuneConfig,
@@ -20,6 +22,7 @@ from tasks.config import (
     WindowConfig,
     check_output,
     check_source,
+    check_start,
     check_windows,
     home,
 )
@@ -141,6 +144,14 @@ def test_average_beside_a_tuned_strategy_is_taken(tuned: str) -> None:
 def test_a_section_cannot_be_changed(section: Section, field: str) -> None:
     with pytest.raises(ValidationError, match="frozen"):
         setattr(section, field, 1)
+
+
+def test_a_run_starts_from_the_base_model_unless_told_otherwise() -> None:
+    assert PretrainConfig().from_ == BASE
+    check_start(PretrainConfig(), SourceConfig())
+    with pytest.raises(ConfigError, match=r"pretrain.steps, source.synthetic would change nothing.*model base"):
+        check_start(PretrainConfig(steps=7), SourceConfig(synthetic=SyntheticConfig(series=64)))
+    check_start(PretrainConfig(from_=NOTHING, steps=7), SourceConfig(synthetic=SyntheticConfig(series=64)))
 
 
 def test_pretraining_takes_its_start_as_from() -> None:

@@ -1,0 +1,214 @@
+"""What is known of a window before any weight: its seasons, what may lie under the horizon, and how good that was.
+
+Shapes: B windows, T points of context in the scaled space (NaN where nothing was observed), H steps, C candidates,
+S = 3 seasons: the short and the long one as stated (equal where there is one), and the one measured in the window.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as fn
+from torch import Tensor
+
+from rnn_model.scaling import Scale, weights_half_life
+
+CYCLES = ((0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (2, 1), (2, 2))  # (season, how many of its cycles back)
+CANDIDATES = 3 * len(CYCLES) + 3  # each cycle as it was, moved to the last value, and risen since; last value, lines
+POINT_FEATURES = 8  # value, its mask, and both again one season of each kind earlier
+WINDOW_FEATURES = 12 + CANDIDATES
+RISE = 32  # points at most that tell how much a level has risen
+RIDGE = 0.02  # shrinks the slope of very short windows
+LATELY = 3.0  # half-life of the steeper line, in steps
+ORIGINS, TRIED = 3, 8  # the candidates are tried at so many past origins, that many steps apart
+LEAST_ERROR = 1e-3  # of the spread: what has repeated itself exactly is not believed to go on so
+MEASURED_PAIRS = 16  # points that must have one a season earlier before a season is measured
+NEARLY = 1.1  # a shorter season is preferred to one that fits better by less than this
+CLEARLY = 1.2  # a season has drifted only where another lag fits the latest cycles better by more than this
+ROUNDING = 1e-4  # variances below are taken as equal
+DRIFT = 0.15  # of the season, either way
+
+
+class View(NamedTuple):
+    """A window as the network is told of it."""
+
+    periods: Tensor  # (B, S), the measured one last
+    points: Tensor  # (B, T, POINT_FEATURES)
+    window: Tensor  # (B, WINDOW_FEATURES)
+    unit: Tensor  # (B,): the error of the best naive forecast, in which a forecast's own part is measured
+    record: Tensor  # (B, C): minus the log of the errors each candidate has made lately, in units
+
+
+def view_window(z: Tensor, scale: Scale, stated: Tensor) -> View:
+    """z (B, T) as scaled by `scale`, `stated` (B, 2) seasons in steps -> what the network is told."""
+    measured, strength = measured_season(z)  # (B,) each
+    periods = torch.cat([stated, measured[:, None]], -1)
+    here = torch.arange(z.shape[1], device=z.device)[None, :, None].expand(len(z), -1, -1)  # (B, T, 1)
+    values, known = look_up(z, torch.cat([here, here - periods[:, None, :]], -1))  # (B, T, 1 + S) each
+    errors = naive_errors(z, torch.cat([torch.ones_like(measured)[:, None], periods], -1), stated[:, 0])  # (B, 1 + S)
+    unit = errors.amin(1)
+    record = -torch.log(candidate_errors(z, periods) / unit[:, None] + 0.3)
+    window = torch.cat([window_features(z, scale, periods, strength), errors.log() / 2, record / 2], -1)
+    return View(periods, torch.cat([values, known.float()], -1), window, unit, record)
+
+
+def window_features(z: Tensor, scale: Scale, periods: Tensor, strength: Tensor) -> Tensor:
+    """(B, 8): where zero lies, the number of points, the seasons, the share of zeros, strength of the measured season,
+    the latest value."""
+    observed = ~z.isnan()
+    count = observed.sum(1).clamp_min(1)
+    zero = scale.apply(torch.zeros_like(scale.level))  # (B, 1): arcsinh of -level / spread
+    zeros = ((z - zero).abs() < 1e-6).sum(1) / count  # NaN compares false
+    logs = torch.log(torch.cat([count[:, None], periods], -1).float()) / 5  # (B, 1 + S)
+    rest = torch.stack([zeros, strength, last_observed(z)], -1)
+    return torch.cat([zero.clamp(-8, 8) / 4, logs, rest], -1)
+
+
+def naive_errors(z: Tensor, lags: Tensor, period: Tensor) -> Tensor:
+    """(B, T), (B, K), (B,) -> (B, K): mean |z_t - z_{t - lag}|, weighted as the scale is.
+
+    The spread of z, 1, of a lag without any pair; LEAST_ERROR at least.
+    """
+    here = torch.arange(z.shape[1], device=z.device)[None, :, None]  # (1, T, 1)
+    then, known = look_up(z, here - lags[:, None, :])  # (B, T, K)
+    weight = (known & ~z.isnan()[..., None]) * recency(z, weights_half_life(period))[..., None]
+    total = weight.sum(1)  # (B, K)
+    error = (weight * (z.nan_to_num(0.0)[..., None] - then).abs()).sum(1) / total.clamp_min(1e-30)
+    return torch.where(total > 0, error, 1.0).clamp_min(LEAST_ERROR)
+
+
+def predictability(z: Tensor, periods: Tensor) -> Tensor:
+    """(B, T), (B, 2) -> (B,): how much the loss of a window weighs, more where the naive forecast errs less.
+
+    The scaled space has every window's spread at 1, a scaled error (MASE) the seasonal naive's error; this is halfway.
+    """
+    return (naive_errors(z, periods[:, :1], periods[:, 0])[:, 0] + 0.05).rsqrt()
+
+
+def recency(z: Tensor, half_life: Tensor) -> Tensor:
+    """(B, T), (B, 1) -> (B, T): weights that halve every `half_life` steps into the past, 1 for the latest point."""
+    return torch.exp2(-torch.arange(z.shape[1] - 1, -1, -1, device=z.device) / half_life)
+
+
+def seasonal_candidates(z: Tensor, periods: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """What may lie under the horizon: values and masks, (B, steps, C) each.
+
+    Past cycles as they were; the same moved so that they go on from the last value; the same raised by as much as the
+    level has risen since; the last observed value; the latest cycle (the last value, where that is unknown) carried on
+    along the slope of the window; and the last value along the latest slope. Step t of cycle k of season m is the point
+    m * (ceil((t + 1) / m) - 1 + k) steps before T + t.
+    """
+    T, ahead = z.shape[1], torch.arange(steps, device=z.device)[None, :]  # (1, steps)
+    seasons = torch.stack([periods[:, season] for season, _ in CYCLES], -1)  # (B, K)
+    back = torch.tensor([back for _, back in CYCLES], device=z.device)  # (K,)
+    m = seasons[:, None]  # (B, 1, K)
+    cycles, known = look_up(z, T + ahead[..., None] - m * (ahead[..., None] // m + back))  # (B, steps, K)
+    moved = cycles + season_rise(z, torch.ones_like(periods[:, 0]), seasons * back)[:, None]  # NaN where unknown
+    lifted = cycles + season_rise(z, periods[:, 0], seasons * back)[:, None]
+    last = last_observed(z)[:, None]  # (B, 1)
+    distance = torch.where(known[..., 0], m[..., 0] * (ahead // m[..., 0] + 1), ahead + 1)  # (B, steps)
+    slope = window_slope(z, weights_half_life(periods[:, 0]))  # (B, 1)
+    line = torch.where(known[..., 0], cycles[..., 0], last) + slope * distance
+    steep = last + window_slope(z, torch.full_like(slope, LATELY)) * (ahead + 1)
+    values = torch.cat([cycles, moved, lifted, torch.stack([last.expand(-1, steps), line, steep], -1)], -1)
+    masks = torch.cat([known.repeat(1, 1, 3), torch.ones_like(known[..., :3])], -1) & ~values.isnan()
+    return values.nan_to_num(0.0), masks
+
+
+def season_rise(z: Tensor, points: Tensor, age: Tensor) -> Tensor:
+    """(B, T), (B,), (B, K) -> (B, K): how much the last `points` lie above those `age` steps before each.
+
+    A mean over the pairs of which both were observed, RISE at most; NaN where there is none.
+    """
+    back = torch.arange(1, min(int(points.max()), RISE) + 1, device=z.device)[None, :, None]  # (1, M, 1)
+    place = (z.shape[1] - back).expand(len(z), -1, -1)  # (B, M, 1)
+    now, seen = look_up(z, place)
+    then, known = look_up(z, place - age[:, None])  # (B, M, K)
+    both = seen & known & (back <= points[:, None, None])
+    rise: Tensor = ((now - then) * both).sum(1) / both.sum(1)  # 0 / 0 is NaN
+    return rise
+
+
+def candidate_errors(z: Tensor, periods: Tensor) -> Tensor:
+    """(B, T), (B, S) -> (B, C): the mean error each candidate would have made at the latest ORIGINS.
+
+    Of one that cannot be tried the mean of the others, and of all the spread of z, 1.
+    """
+    total = count = z.new_zeros(len(z), CANDIDATES)
+    for origin in range(z.shape[1] - TRIED, max(0, z.shape[1] - TRIED * (ORIGINS + 1)), -TRIED):
+        past, truth = z[:, :origin], z[:, origin : origin + TRIED, None]
+        values, known = seasonal_candidates(past, periods, TRIED)  # (B, TRIED, C)
+        tried = known & ~truth.isnan() & ~past.isnan().all(1)[:, None, None]
+        total = total + ((values - truth.nan_to_num(0.0)).abs() * tried).sum(1)
+        count = count + tried.sum(1)
+    errors = total / count  # 0 / 0 is NaN
+    return torch.where(errors.isnan(), errors.nanmean(1, keepdim=True).nan_to_num(1.0), errors)
+
+
+def window_slope(z: Tensor, half_life: Tensor) -> Tensor:
+    """(B, T), (B, 1) -> (B, 1): least-squares rise per step, shrunk on few points; `recency` weighs."""
+    weight = recency(z, half_life) * ~z.isnan()
+    weight = weight / weight.sum(1, keepdim=True).clamp_min(1e-30)
+    y = z.nan_to_num(0.0)
+    age = torch.arange(z.shape[1] - 1, -1, -1, device=z.device) / half_life  # (B, T)
+    age = age - (weight * age).sum(1, keepdim=True)
+    rise = -(weight * age * (y - (weight * y).sum(1, keepdim=True))).sum(1, keepdim=True)
+    return rise / ((weight * age.square()).sum(1, keepdim=True) + RIDGE) / half_life
+
+
+def measured_season(z: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, T) -> the season found in each window, in steps, and its strength from 0 to 1; (B,) each, 1 and 0 if none.
+
+    The lag after which the series repeats itself best: `lagged_variance` has a dip there. Among dips about as deep
+    the shortest counts. Three seasons at least must lie in the window. As the season may drift, the lags nearby are
+    then compared over the latest cycles. The strength is the depth of the dip below the mean over all lags.
+    """
+    variance, pairs = lagged_variance(z, torch.ones_like(z))  # (B, T // 2 + 2) each
+    lags = torch.arange(variance.shape[1], device=z.device)
+    enough = (pairs >= (2 * lags).clamp_min(MEASURED_PAIRS)) & (lags > 0)
+    mean = (variance * enough).sum(1) / enough.sum(1).clamp_min(1)  # (B,)
+    before, here, after = variance[:, :-2], variance[:, 1:-1], variance[:, 2:]
+    dip = fn.pad((here < before) & (here < after), (1, 1)) & enough & (lags > 1)
+    depth = variance.masked_fill(~dip, torch.inf)
+    good = dip & (depth <= NEARLY * depth.amin(1, keepdim=True) + 1e-3 * mean[:, None])
+    lag = torch.where(good.any(1), good.int().argmax(1), 1)[:, None]  # (B, 1)
+    strength = 1 - variance.gather(1, lag) / mean[:, None].clamp_min(1e-12)
+    recent, _ = lagged_variance(z, recency(z, 2 * lag))
+    near = recent.masked_fill(((lags - lag).abs() > DRIFT * lag) | ~enough, torch.inf)
+    drifted = near.amin(1, keepdim=True) * CLEARLY < recent.gather(1, lag)
+    lag = torch.where(drifted, near.argmin(1, keepdim=True), lag)
+    return lag[:, 0], torch.where(lag > 1, strength.clamp(0.0, 1.0), 0.0)[:, 0]
+
+
+def lagged_variance(z: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """z (B, T), weight (B, T) -> the variance of z_t - z_{t - lag}, weighted by t, and the sum of the weights.
+
+    Lags 0 to T // 2 + 1, (B, lags) each. No linear trend changes the variance. By the correlation theorem:
+    each sum over pairs is a product of spectra.
+    """
+    T = z.shape[1]
+    seen, y = (~z.isnan()).float(), z.nan_to_num(0.0)
+    parts = torch.stack([seen, y, y.square()])  # (3, B, T)
+    then = torch.fft.rfft(parts, 2 * T).conj()  # padded, so nothing wraps
+    now = torch.fft.rfft(parts * weight, 2 * T)
+    pairs = now[0] * then[0]
+    rise = now[1] * then[0] - now[0] * then[1]
+    square = now[2] * then[0] + now[0] * then[2] - 2 * now[1] * then[1]
+    count, total, squares = torch.fft.irfft(torch.stack([pairs, rise, square]), 2 * T)[..., : T // 2 + 2]
+    count = count.clamp_min(1e-6)
+    return (squares / count - (total / count).square()).clamp_min(ROUNDING), count.round(decimals=3)
+
+
+def look_up(z: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    """z (B, T) at index (B, N, K): values with 0 where there is none, and whether there is one."""
+    inside = (index >= 0) & (index < z.shape[1])
+    flat = index.clamp(0, z.shape[1] - 1).flatten(1)
+    values = z.gather(1, flat).view(index.shape)
+    known = inside & ~values.isnan()
+    return torch.where(known, values, 0.0), known
+
+
+def last_observed(z: Tensor) -> Tensor:
+    """(B, T) -> (B,): the latest point that is not NaN, 0 where there is none."""
+    position = torch.arange(z.shape[1], device=z.device).masked_fill(z.isnan(), -1).amax(1)  # (B,)
+    value = z.gather(1, position.clamp_min(0)[:, None]).squeeze(1)
+    return torch.where(position >= 0, value, 0.0)
