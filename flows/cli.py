@@ -37,7 +37,9 @@ from flows.pipeline import pipeline
 from flows.pretrain import pretrain
 from flows.show import show
 from rnn_model.errors import CarryoverError, ConfigError, ServiceError, UnsafeError, WriteError
+from rnn_model.parallel import announce, is_first
 from tasks.config import home
+from tasks.pretrain import assist
 
 COMMANDS: dict[str, "Flow[..., Any]"] = {
     "run": pipeline,
@@ -154,7 +156,11 @@ def execute(name: str, options: list[str]) -> int:
     flow = COMMANDS[name]
     command = parse(command_class(name, flow, config_file(options)), name, options)
     parameters = {key: getattr(command, key) for key in inspect.signature(flow.fn).parameters}
+    if not is_first():  # of the processes of torchrun
+        assist()
+        return 0
     result = flow(**parameters)
+    announce()
     show(result, parameters, getattr(command, "summary", None))
     return 0
 

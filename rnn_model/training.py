@@ -18,6 +18,7 @@ from rnn_model.errors import ConfigError, DataError, TrainingError
 from rnn_model.features import predictability
 from rnn_model.losses import pinball, squared
 from rnn_model.network import Network, PlainForecaster
+from rnn_model.parallel import first_of_team, is_first, mean_over_team, own_device, share_of, spread
 from rnn_model.resume import State, States
 from rnn_model.schedule import averaged, learning_rate, pull_back, update_average
 from rnn_model.windows import Batch
@@ -80,7 +81,8 @@ class _Training:
     """The tensors that change while a network is trained: weights, moments, their average, and the best so far."""
 
     def __init__(self, network: Network, config: FitConfig, pull: float) -> None:
-        self.network, self.config = network.to(usable_device(config.device)), config
+        self.network, self.config = network.to(usable_device(own_device(config.device))), config
+        self.spread = spread(network)
         self.parameters = [p for p in network.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
         self.average = [p.detach().clone() for p in self.parameters]
@@ -135,7 +137,7 @@ def fit(
         raise DataError("no validation windows, so no weights can be chosen; bring longer series, or more of them")
     training, was_training = _Training(network, config, pull), network.training
     known = states.latest() if states else None
-    track = training.unpack(known) if known else _Track(best_loss=validate(network, material.validation))
+    track = training.unpack(known) if known else _Track(best_loss=judge(network, material))
     for progress in track.history:
         watch.report(progress)
     if known:
@@ -144,7 +146,7 @@ def fit(
         network.train()
         while track.step < config.steps and track.since_best < config.patience:
             run_to_validation(training, track, material, watch)
-            if states:
+            if states and is_first():
                 states.save(track.step, training.pack(track))
     finally:
         network.to("cpu").load_state_dict(training.best)
@@ -161,7 +163,7 @@ def run_to_validation(training: _Training, track: _Track, material: Material, wa
         rate = learning_rate(config, step)
         for group in training.optimiser.param_groups:
             group["lr"] = rate
-        loss, norm = train_step(network, material.draw(step), training.optimiser, parameters, config, step)
+        loss, norm = train_step(training.spread, material.draw(step), training.optimiser, parameters, config, step)
         losses.append(loss)
         pull_back(parameters, training.start, rate * training.pull)
         track.clipped += norm > config.clip
@@ -169,7 +171,7 @@ def run_to_validation(training: _Training, track: _Track, material: Material, wa
         watch.tick(step)
     pace = len(losses) * config.batch_size / max(time.perf_counter() - started, 1e-9)
     with averaged(parameters, training.average):
-        validated = validate(network, material.validation)
+        validated = judge(network, material)
         if validated < track.best_loss:
             track.best_loss, track.best_step, track.since_best = validated, last, 0
             training.best = deepcopy(network.state_dict())
@@ -190,20 +192,24 @@ def usable_device(name: str) -> torch.device:
 
 
 def train_step(
-    network: Network,
+    network: nn.Module,
     batch: Batch,
     optimiser: torch.optim.Optimizer,
     parameters: list[nn.Parameter],
     config: FitConfig,
     step: int,
 ) -> tuple[float, float]:
-    """One update; the loss and the gradient norm before clipping. Nothing is updated if either is not finite."""
+    """One update; the loss and the gradient norm before clipping. Nothing is updated if either is not finite.
+
+    `network` is one, or one `spread` over processes, each of which computes its share of the batch.
+    """
+    own, counts = share_of(batch)
     with torch.autocast(parameters[0].device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-        loss = batch_loss(network, batch)
+        loss = batch_loss(network, own) * counts
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     norm = float(nn.utils.clip_grad_norm_(parameters, config.clip))
-    value = loss.item()
+    value = mean_over_team(loss.item())
     if not (math.isfinite(value) and math.isfinite(norm)):
         raise TrainingError(
             f"step {step}: loss {value}, gradient norm {norm}; both must be finite. No step was taken: "
@@ -213,13 +219,13 @@ def train_step(
     return value, norm
 
 
-def batch_loss(network: Network, batch: Batch, per_window: bool = False) -> Tensor:
+def batch_loss(network: nn.Module, batch: Batch, per_window: bool = False) -> Tensor:
     """The training loss of one batch in the scaled space: a scalar, or (B,)."""
     device = next(network.parameters()).device
     context, target, periods = (part.to(device, non_blocking=True) for part in batch)
     deciles, scale = network(context, periods, target.shape[1])
     target = scale.apply(target)  # (B, H)
-    if isinstance(network, PlainForecaster):
+    if isinstance(getattr(network, "module", network), PlainForecaster):
         return squared(deciles.float(), target, per_window)
     return pinball(deciles.float(), target, per_window, weight=predictability(scale.apply(context), periods))
 
@@ -241,6 +247,11 @@ def window_losses(network: Network, batches: Sequence[Batch]) -> Tensor:
         raise TrainingError("the validation loss is not finite; look for extreme values in the validation windows")
     blank = torch.cat([torch.zeros(0, dtype=torch.bool), *(batch.target.isnan().all(1) for batch in batches)])
     return joined.masked_fill(blank, math.nan)
+
+
+def judge(network: Network, material: Material) -> float:
+    """The validation loss as the first of the processes finds it; the others wait for that."""
+    return first_of_team(validate(network, material.validation) if is_first() else math.nan)
 
 
 def validate(network: Network, batches: Sequence[Batch]) -> float:

@@ -12,10 +12,11 @@ from prefect.client.schemas.objects import State
 
 from rnn_model.artefact import digest_json, held, open_checked
 from rnn_model.checkpoint import ModelCard, load_model, save_model, weights_digest
-from rnn_model.config import FitConfig, ModelConfig, SyntheticConfig
+from rnn_model.config import FitConfig, ModelConfig, Section, SyntheticConfig
 from rnn_model.corpus import generate
 from rnn_model.errors import DataError, IntegrityError, ServiceError
 from rnn_model.network import Network, build_network
+from rnn_model.parallel import announce, processes, together
 from rnn_model.resume import States
 from rnn_model.seeding import numpy_rng
 from rnn_model.training import FitResult, Material, Watch, fit, set_residual_spread
@@ -108,7 +109,7 @@ def pretrain_model(
     code, threads = code_digest("rnn_model"), torch.get_num_threads()
     config = FitConfig(**config.model_dump(include=set(FitConfig.model_fields)))  # where a run starts is no part of it
     settings = [model.model_dump(), config.model_dump(), corpus.freq, corpus.periods]
-    key = digest_json([corpus.fingerprint, *settings, horizon, seed, threads, code])
+    key = digest_json([corpus.fingerprint, *settings, horizon, seed, threads, processes(), code])
     folder = home() / "models" / f"pretrain-{key[:16]}"
     with child(parent, "pretrain", "pretrain", {"data.source": corpus.fingerprint}) as run:
         log_params(
@@ -121,9 +122,12 @@ def pretrain_model(
                     shown.update(config.steps)
                 replay_history(run, folder)
             else:
-                network = build_network(model, horizon, seed)
+                job = Job(
+                    corpus=corpus.folder, states=states.folder, model=model, fit=config, horizon=horizon, seed=seed
+                )
+                announce(job.model_dump_json())
                 with training_progress(run, "pretrain", config.steps) as watch:
-                    result = fit_corpus(network, load_windows(corpus.folder), config, seed, watch, states)
+                    network, result = train(job, watch)
                 card = ModelCard(
                     model=model,
                     freq=corpus.freq,
@@ -132,7 +136,9 @@ def pretrain_model(
                     strategy="pretrain",
                     lineage={"source": corpus.fingerprint, "code": code},
                 )
-                save_model(network, card, folder, training_record(result) | {"threads": threads})
+                save_model(
+                    network, card, folder, training_record(result) | {"threads": threads, "processes": processes()}
+                )
             states.clear()
         made, _ = load_model(folder)
         record = json.loads((folder / "training.json").read_text())
@@ -166,6 +172,30 @@ def start_from(name: str, config: TrackingConfig, asked: ModelConfig | None = No
 def is_service_error(state: State[Any]) -> bool:
     """Whether a task failed because a server did not answer: the only failure worth another try."""
     return isinstance(state.result(raise_on_failure=False), ServiceError)
+
+
+class Job(Section):
+    """A pretraining as it is told to the other processes."""
+
+    corpus: Path
+    states: Path
+    model: ModelConfig
+    fit: FitConfig
+    horizon: int
+    seed: int
+
+
+def train(job: Job, watch: Watch) -> tuple[Network, FitResult]:
+    """A fresh network, fitted to the corpus."""
+    network = build_network(job.model, job.horizon, job.seed)
+    with together():
+        return network, fit_corpus(network, load_windows(job.corpus), job.fit, job.seed, watch, States(job.states))
+
+
+def assist() -> None:
+    """What the other processes of torchrun do: take part in every pretraining that the first one announces."""
+    while message := announce():
+        train(Job.model_validate_json(message), Watch())
 
 
 def fit_corpus(
