@@ -11,10 +11,11 @@ from pathlib import Path
 import torch
 import yaml
 
-from rnn_model.config import FitConfig, ModelConfig, SyntheticConfig
+from rnn_model.config import ModelConfig, SyntheticConfig
 from rnn_model.corpus import generate
 from rnn_model.network import build_network
 from rnn_model.training import Material, batch_loss, fit
+from tasks.config import PretrainConfig
 
 STEPS, HORIZON, ROUNDS = 40, 8, 3
 PRESETS = Path(__file__).parents[1] / "flows" / "presets"
@@ -24,7 +25,8 @@ def main(preset: str | None) -> None:
     """Alternate the three loops, and print the best of each."""
     options = yaml.safe_load((PRESETS / f"{preset}.yaml").read_text()) if preset else {}
     model = ModelConfig(**options.get("model", {}))
-    config = FitConfig(**options.get("pretrain", {})).model_copy(update={"steps": STEPS, "validate_every": STEPS})
+    given = options.get("pretrain", {}) | {"steps": STEPS, "validate_every": STEPS}
+    config = PretrainConfig.model_validate(given)
     started = time.perf_counter()
     corpus = generate(SyntheticConfig(series=4096), (1, 4), seed=0)
     print(f"generator: {len(corpus) / (time.perf_counter() - started):,.0f} series per second")

@@ -56,7 +56,7 @@ def pipeline(
         seed: every random number follows from it
     """
     target = target.resolved()
-    check_start(pretrain, source)
+    check_start(pretrain, source, finetune.replay)
     check_source(source, window.horizon, target)
     sections: dict[str, Any] = {"source": source, "target": target, "window": window, "model": model}
     sections |= {"pretrain": pretrain, "finetune": finetune, "backtest": backtest, "tracking": tracking, "seed": seed}
@@ -65,9 +65,11 @@ def pipeline(
         context = known.context if known else model.context
         check_windows(window, context)
         validated, windows = prepare(target, window, backtest, context, run)
-        base = known or pretrain_model(
-            prepare_corpus(source, window, model, validated, seed, run), model, pretrain, window.horizon, seed, run
-        )
+        base = known
+        if base is None or finetune.replay:
+            corpus = prepare_corpus(source, window, context, validated, seed, run)
+            made = base or pretrain_model(corpus, model, pretrain, window.horizon, seed, run)
+            base = made.model_copy(update={"corpus": corpus.folder})
         selection = finetune_model(validated.dataset, windows, base, finetune, seed, run)
         contenders = tuple(c.model for c in selection.contenders)
         evaluation = backtest_models(validated.dataset, windows, contenders, backtest, run)

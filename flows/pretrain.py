@@ -39,5 +39,5 @@ def pretrain(
         "seed": seed,
     }
     with tracked(tracking, "pretrain", f"pretrain h{window.horizon}", sections) as run:
-        corpus = prepare_corpus(source, window, model, None, seed, run)
+        corpus = prepare_corpus(source, window, model.context, None, seed, run)
         return pretrain_model(corpus, model, pretrain, window.horizon, seed, run)

@@ -1,6 +1,5 @@
 """Parts that several flows share: a target made ready, and a corpus to pretrain on."""
 
-from rnn_model.config import ModelConfig
 from tasks.config import BacktestConfig, HorizonConfig, SourceConfig, TargetConfig, WindowConfig
 from tasks.frequency import long_season_of, usual_season
 from tasks.handles import Corpus, Run, Validated, WindowSet
@@ -21,15 +20,15 @@ def prepare(
 
 
 def prepare_corpus(
-    source: SourceConfig, window: HorizonConfig, model: ModelConfig, target: Validated | None, seed: int, run: Run
+    source: SourceConfig, window: HorizonConfig, context: int, target: Validated | None, seed: int, run: Run
 ) -> Corpus:
     """The synthetic corpus for the target's rhythm, or a real collection without the target's series."""
     known = target.dataset if target else None
     if source.path is None:
         freq = source.freq or (known.freq if known else "")
         season = source.season or (known.periods[0] if known else usual_season(freq))
-        longest = model.context + 2 * window.horizon
+        longest = context + 2 * window.horizon
         return synthesise(source.synthetic, freq, (season, long_season_of(season)), longest, seed)
-    validated = validate(ingest(source, "source"), source, window.horizon + 1, model.context)
+    validated = validate(ingest(source, "source"), source, window.horizon + 1, context)
     log_dataset(run, validated.dataset, "source")
     return collect(validated.dataset, known)

@@ -84,7 +84,7 @@ def movable(strategy: Strategy, name: str) -> bool:
     if strategy == "biases":
         return name.rsplit(".", 1)[-1].startswith(("bias", "b_"))
     if strategy == "head":
-        return name.startswith(("readout.", "up.", "down.", "norm_head.", "embed_cycles.", "embed_position"))
+        return name.startswith(("readout.", "up.", "down.", "norm_head.", "embed_cycles.", "embed_position", "trust"))
     return strategy in ("full", "l2", "scratch")
 
 

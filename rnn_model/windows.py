@@ -23,6 +23,9 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.floating]
 GROUP = 8  # batches whose windows are drawn together and sorted by their history
 LIKE_TEST = 32  # points of history with which a window counts as no shorter than a test window
+HELD_OUT = 0.05  # share of a corpus' series that validate the pretraining
+VALIDATED = 2048  # windows of them at most
+LEAST_HISTORY = 4  # points before a window; what follows fewer is mostly chance, and costs the longer ones steps
 SHORT_TARGET = 6  # steps a window drawn by series has to have after its origin
 
 
@@ -32,6 +35,10 @@ class Batch(NamedTuple):
     context: Tensor
     target: Tensor
     periods: Tensor
+
+    def beside(self, other: "Batch") -> "Batch":
+        """The windows of both."""
+        return Batch(*(torch.cat(pair) for pair in zip(self, other, strict=True)))
 
 
 class Index(NamedTuple):
@@ -75,6 +82,13 @@ class Windows:
                 "a view cannot be widened past its cutoff"
             )
         return replace(self, end=np.maximum(end, 0))
+
+    def hold_out(self, share: float) -> tuple["Windows", "Windows"]:
+        """Two views of the same series: all but the last `share` of them, and those (one at least)."""
+        held = max(1, round(share * len(self)))
+        kept, left = self.end.copy(), self.end.copy()
+        kept[-held:], left[:-held] = 0, 0
+        return self.until(kept), self.until(left)
 
     def at(self, origin: Ints) -> Index:
         """One window per series at `origin` (N,)."""
@@ -159,6 +173,14 @@ class Windows:
         """The visible points of one series, NaN where missing."""
         start = self.offsets[series]
         return self.values[start : start + self.end[series]]
+
+
+def held_out_batches(windows: Windows, context: int, horizon: int, seed: int) -> list[Batch]:
+    """Windows of the series of a corpus that no pretraining learns from."""
+    _, held = windows.hold_out(HELD_OUT)
+    size = min(int((held.end > 0).sum()), VALIDATED)
+    judged = held.draw_by_series(numpy_rng(seed, "validation"), size, LEAST_HISTORY, horizon)
+    return held.batches(judged, context, horizon)
 
 
 def from_arrays(arrays: Sequence[Floats], periods: Ints) -> Windows:

@@ -163,6 +163,9 @@ class FinetuneConfig(FitConfig):
     learning_rate: float = Field(3e-4, gt=0, le=1, description="peak, after warm-up")
     validate_every: int = Field(20, ge=1, le=1_000_000, description="steps from one validation to the next")
     patience: int = Field(5, ge=1, le=10_000, description="validations without improvement before it stops")
+    replay: float = Field(
+        0.0, ge=0, le=0.9, description="share of every batch drawn from the pretraining's corpus, against forgetting"
+    )
     strategies: tuple[Strategy, ...] = Field(
         ("zero-shot", "full", "biases", "scratch", "average"), description="contenders; zero-shot always competes"
     )
@@ -218,12 +221,12 @@ def check_windows(window: WindowConfig, context: int) -> None:
         )
 
 
-def check_start(pretrain: PretrainConfig, source: SourceConfig) -> None:
-    """Refuse options of a pretraining that does not take place. Raises ConfigError."""
+def check_start(pretrain: PretrainConfig, source: SourceConfig, replay: float) -> None:
+    """Refuse options of a pretraining that does not take place; a replay has use for the source. Raises ConfigError."""
     if pretrain.from_ == NOTHING:
         return
     idle = [f"pretrain.{name}" for name in changed(pretrain) if name != "from_"]
-    idle += [f"source.{name}" for name in changed(source)]
+    idle += [f"source.{name}" for name in changed(source) if not replay]
     if idle:
         raise ConfigError(
             f"{', '.join(idle)} would change nothing, as the run starts from the model {pretrain.from_}; "

@@ -1,14 +1,16 @@
 """Fine-tuning: the strategies compete on validation windows that end before the first test cutoff."""
 
+from collections.abc import Callable, Sequence
+
 import polars as pl
 from prefect import task
 
 from rnn_model.artefact import digest_json
 from rnn_model.checkpoint import ModelCard, load_model, save_model, weights_digest
 from rnn_model.errors import ConfigError
-from rnn_model.training import Material
+from rnn_model.training import Material, validate
 from rnn_model.transfer import TUNED, Candidate, Strategy, averaged_candidate, select, tune, tuned_rate
-from rnn_model.windows import Ints, Split, Windows
+from rnn_model.windows import HELD_OUT, LEAST_HISTORY, Batch, Ints, Split, Windows, held_out_batches, load_windows
 from tasks.config import FinetuneConfig, home
 from tasks.forecaster import check_freq
 from tasks.handles import Contender, Dataset, Model, Run, Selection, WindowSet
@@ -34,7 +36,9 @@ def finetune_model(
     judging = split.choosing_index()
     stopping = tuning.batches(split.stopping_index(), context, handle.horizon)
     choosing = tuning.batches(judging, context, handle.horizon)
-    draw = training.drawing(config.batch_size, context, handle.horizon, split.history, seed)
+    corpus = load_windows(base.corpus) if base.corpus else None
+    held_out = held_out_batches(corpus, context, handle.horizon, seed) if corpus else []
+    draw = drawing(training, corpus, config, (context, handle.horizon, split.history), seed)
     material = Material(draw, stopping, choosing)
     made: dict[Strategy, Candidate] = {}
     contenders: list[Contender] = []
@@ -51,8 +55,10 @@ def finetune_model(
                 with training_progress(run, f"fine-tune {strategy}", config.steps) as watch:
                     candidate = tune(network, strategy, material, config, seed, watch)
             made[strategy] = candidate
-            contenders.append(keep(candidate, card, run))
+            contenders.append(keep(candidate, card, run, held_out))
             log_metrics(run, {"val/best_loss": candidate.validation_loss})
+            if contenders[-1].source_loss is not None:
+                log_metrics(run, {"val/source_loss": contenders[-1].source_loss})
             set_tags(run, {"carryover.weights": contenders[-1].model.weights})
     choice = select(list(made.values()), judging.series)
     selection = Selection(
@@ -107,8 +113,27 @@ def target_card(card: ModelCard, base: Model, dataset: Dataset, handle: WindowSe
     )
 
 
-def keep(candidate: Candidate, card: ModelCard, run: Run) -> Contender:
-    """Write a candidate's folder, named by its content, and hand it on."""
+def drawing(
+    training: Windows, corpus: Windows | None, config: FinetuneConfig, sizes: tuple[int, int, int], seed: int
+) -> Callable[[int], Batch]:
+    """The batches to tune on: windows of the target, and a share of them replayed from the corpus.
+
+    `sizes` are context, horizon and least history. Raises ConfigError for a replay without a corpus at hand.
+    """
+    replayed = round(config.replay * config.batch_size)
+    context, horizon, history = sizes
+    own = training.drawing(max(1, config.batch_size - replayed), context, horizon, history, seed)
+    if not replayed:
+        return own
+    if corpus is None:
+        raise ConfigError("finetune.replay needs the corpus of the pretraining; use `carryover run`, which makes it")
+    kept, _ = corpus.hold_out(HELD_OUT)
+    old = kept.drawing(replayed, context, horizon, LEAST_HISTORY, seed, by_series=True)
+    return lambda step: own(step).beside(old(step))
+
+
+def keep(candidate: Candidate, card: ModelCard, run: Run, held_out: Sequence[Batch]) -> Contender:
+    """Write a candidate's folder, named by its content, score it on what pretraining held out, and hand it on."""
     weights = weights_digest(candidate.network)
     own = card.model_copy(update={"strategy": candidate.strategy})
     folder = home() / "models" / f"{candidate.strategy}-{digest_json([weights, own.model_dump(mode='json')])[:16]}"
@@ -116,7 +141,13 @@ def keep(candidate: Candidate, card: ModelCard, run: Run) -> Contender:
     save_model(candidate.network, own, folder, record | {"note": candidate.note})
     model = Model(folder=folder, weights=weights, strategy=candidate.strategy, context=card.model.context, run=run)
     history = tuple((row["step"], row["train_loss"], row["validation_loss"]) for row in record["history"])
-    return Contender(model=model, validation_loss=candidate.validation_loss, history=history, note=candidate.note)
+    return Contender(
+        model=model,
+        validation_loss=candidate.validation_loss,
+        source_loss=validate(candidate.network, held_out) if held_out else None,
+        history=history,
+        note=candidate.note,
+    )
 
 
 def show(selection: Selection) -> None:
@@ -125,6 +156,7 @@ def show(selection: Selection) -> None:
         {
             "candidate": c.model.strategy,
             "val/loss": round(c.validation_loss, 5),
+            "val/source_loss": "" if c.source_loss is None else round(c.source_loss, 5),
             "validations": len(c.history),
             "note": c.note,
             "chosen": "yes" if c.model.strategy == selection.chosen else "",

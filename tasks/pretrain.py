@@ -18,9 +18,8 @@ from rnn_model.errors import DataError, IntegrityError, ServiceError
 from rnn_model.network import Network, build_network
 from rnn_model.parallel import announce, processes, together
 from rnn_model.resume import States
-from rnn_model.seeding import numpy_rng
 from rnn_model.training import FitResult, Material, Watch, fit, set_residual_spread
-from rnn_model.windows import Windows, load_windows, save_windows
+from rnn_model.windows import HELD_OUT, LEAST_HISTORY, Windows, held_out_batches, load_windows, save_windows
 from tasks.config import NOTHING, TrackingConfig, code_digest, home
 from tasks.contract import frame_windows
 from tasks.handles import Corpus, Dataset, Model, Run
@@ -28,9 +27,6 @@ from tasks.progress import advance, bar, replay_history, show_table, training_pr
 from tasks.tracking import child, fetch_model, log_folder, log_metrics, log_params
 
 STRETCH, VARIED = 12, 8  # values that tell two series apart, and how many of them have to be distinct
-HELD_OUT = 0.05  # share of the source's series that validate the pretraining
-VALIDATED = 2048  # windows of them at most
-LEAST_HISTORY = 4  # points before a window; what follows fewer is mostly chance, and costs the longer ones steps
 
 
 @task
@@ -202,15 +198,10 @@ def fit_corpus(
     network: Network, windows: Windows, config: FitConfig, seed: int, watch: Watch, states: States | None = None
 ) -> FitResult:
     """Fit on all but the last series of a corpus, keep the weights that do best on those."""
-    held = max(1, round(HELD_OUT * len(windows)))
-    kept, left = windows.end.copy(), windows.end.copy()
-    kept[-held:], left[:-held] = 0, 0
+    kept, _ = windows.hold_out(HELD_OUT)
     context, horizon = network.config.context, network.horizon
-    judged = windows.until(left).draw_by_series(
-        numpy_rng(seed, "validation"), min(held, VALIDATED), LEAST_HISTORY, horizon
-    )
-    validation = windows.batches(judged, context, horizon)
-    draw = windows.until(kept).drawing(config.batch_size, context, horizon, LEAST_HISTORY, seed, by_series=True)
+    validation = held_out_batches(windows, context, horizon, seed)
+    draw = kept.drawing(config.batch_size, context, horizon, LEAST_HISTORY, seed, by_series=True)
     result = fit(network, Material(draw, validation), config, watch, states)
     set_residual_spread(network, validation)
     return result

@@ -146,6 +146,21 @@ def test_a_pretraining_run_can_be_started_from_and_is_not_repeated(outcome: Outc
     assert [m.step for m in history] == [2, 4]  # taken from disk, and still with its curve
 
 
+def test_replaying_the_pretraining_changes_what_is_tuned_and_its_loss_there_is_known(
+    outcome: Outcome, target: Path
+) -> None:
+    replayed = carry(target, finetune=FINETUNE.model_copy(update={"replay": 0.5}))
+    assert outcome.selection is not None
+    assert replayed.selection is not None
+    plain, mixed = ({c.model.strategy: c for c in done.selection.contenders} for done in (outcome, replayed))
+    assert plain["zero-shot"].model.weights == mixed["zero-shot"].model.weights
+    assert plain["zero-shot"].source_loss == mixed["zero-shot"].source_loss  # before any tuning
+    assert plain["full"].model.weights != mixed["full"].model.weights
+    assert all(c.source_loss is not None and c.source_loss > 0 for c in mixed.values())
+    logged = MlflowClient(replayed.run.uri).get_run(mixed["full"].model.run.run_id).data.metrics
+    assert logged["val/source_loss"] == mixed["full"].source_loss
+
+
 def test_evaluate_alone_logs_its_input_and_the_figures_on_the_parent(outcome: Outcome, target: Path) -> None:
     done = evaluate(str(outcome.model.folder), months(target), WINDOW, BACKTEST)
     run = MlflowClient(done.run.uri).get_run(done.run.run_id)

@@ -148,10 +148,11 @@ def test_a_section_cannot_be_changed(section: Section, field: str) -> None:
 
 def test_a_run_starts_from_the_base_model_unless_told_otherwise() -> None:
     assert PretrainConfig().from_ == BASE
-    check_start(PretrainConfig(), SourceConfig())
+    check_start(PretrainConfig(), SourceConfig(), 0.0)
     with pytest.raises(ConfigError, match=r"pretrain.steps, source.synthetic would change nothing.*model base"):
-        check_start(PretrainConfig(steps=7), SourceConfig(synthetic=SyntheticConfig(series=64)))
-    check_start(PretrainConfig(from_=NOTHING, steps=7), SourceConfig(synthetic=SyntheticConfig(series=64)))
+        check_start(PretrainConfig(steps=7), SourceConfig(synthetic=SyntheticConfig(series=64)), 0.0)
+    check_start(PretrainConfig(), SourceConfig(synthetic=SyntheticConfig(series=64)), 0.25)  # to be replayed
+    check_start(PretrainConfig(from_=NOTHING, steps=7), SourceConfig(synthetic=SyntheticConfig(series=64)), 0.0)
 
 
 def test_pretraining_takes_its_start_as_from() -> None:

@@ -11,9 +11,9 @@ from rnn_model.checkpoint import ModelCard
 from rnn_model.config import ModelConfig
 from rnn_model.errors import ConfigError
 from rnn_model.transfer import Strategy
-from rnn_model.windows import Split, Windows
+from rnn_model.windows import Split, Windows, from_arrays
 from tasks.config import BacktestConfig, FinetuneConfig, WindowConfig
-from tasks.finetune import FEWEST_WINDOWS, allowed_strategies, check_rhythm, last_times, target_card
+from tasks.finetune import FEWEST_WINDOWS, allowed_strategies, check_rhythm, drawing, last_times, target_card
 from tasks.handles import Dataset, Model, WindowSet
 from tasks.window import open_windows, window_dataset
 
@@ -138,3 +138,36 @@ def test_a_horizon_past_the_models_is_refused_with_both(stored: Stored, tmp_path
 def test_a_horizon_up_to_the_models_is_taken(stored: Stored, tmp_path: Path, horizon: int) -> None:
     handle, _, _ = opened(stored(a=line(12)), tmp_path)
     check_rhythm(CARD.model_copy(update={"freq": "D", "horizon": horizon}), handle)
+
+
+# ---- replay
+
+
+def constants(values: list[float], points: int = 40) -> Windows:
+    return from_arrays([np.full(points, value) for value in values], np.full((len(values), 2), 7))
+
+
+def test_a_share_of_every_batch_is_replayed_from_what_pretraining_learnt_from() -> None:
+    own, corpus = constants([1.0, 2.0]), constants([100.0 + n for n in range(20)])
+    config = FinetuneConfig(batch_size=8, replay=0.25)
+    draw = drawing(own, corpus, config, (16, 2, 4), seed=0)
+    seen = set()
+    for step in range(40):
+        batch = draw(step)
+        latest = batch.context[:, -1]
+        assert batch.context.shape == (8, 16)
+        assert (latest < 10).sum() == 6
+        seen |= set(latest[latest > 10].tolist())
+    assert seen == {100.0 + n for n in range(19)}  # the last one is held out
+
+
+def test_without_replay_batches_are_the_targets_alone() -> None:
+    own, corpus = constants([1.0, 2.0]), constants([100.0] * 20)
+    alone, beside = (drawing(own, known, FinetuneConfig(batch_size=8), (16, 2, 4), seed=0) for known in (None, corpus))
+    assert beside(3).context.nan_to_num(-1).equal(alone(3).context.nan_to_num(-1))
+    assert beside(3).context.nan_to_num(0).max() < 10
+
+
+def test_a_replay_without_a_corpus_is_refused() -> None:
+    with pytest.raises(ConfigError, match="replay needs the corpus of the pretraining; use `carryover run`"):
+        drawing(constants([1.0]), None, FinetuneConfig(replay=0.5), (16, 2, 4), seed=0)
