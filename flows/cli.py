@@ -159,8 +159,10 @@ def execute(name: str, options: list[str]) -> int:
     if not is_first():  # of the processes of torchrun
         assist()
         return 0
-    result = flow(**parameters)
-    announce()
+    try:
+        result = flow(**parameters)
+    finally:
+        announce()  # that no training follows
     show(result, parameters, getattr(command, "summary", None))
     return 0
 

@@ -3,6 +3,7 @@
 from prefect import flow
 
 from flows.stages import prepare
+from rnn_model.errors import ConfigError
 from tasks.config import (
     BASE,
     BacktestConfig,
@@ -41,6 +42,8 @@ def finetune(
         tracking: where runs are logged
         seed: every random number follows from it
     """
+    if finetune.replay:
+        raise ConfigError("finetune.replay needs the corpus of a pretraining; use `carryover run`, which makes one")
     target = target.resolved()
     sections = {"model": model, "target": target, "window": window, "finetune": finetune}
     sections |= {"backtest": backtest, "tracking": tracking, "seed": seed}

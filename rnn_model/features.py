@@ -20,6 +20,7 @@ RISE = 32  # points at most that tell how much a level has risen
 RIDGE = 0.02  # shrinks the slope of very short windows
 LATELY = 3.0  # half-life of the steeper line, in steps
 ORIGINS, TRIED = 3, 8  # the candidates are tried at so many past origins, that many steps apart
+FEW = 4  # pairs that have to be known before their mean difference is believed
 LEAST_ERROR = 1e-3  # of the spread: what has repeated itself exactly is not believed to go on so
 MEASURED_PAIRS = 16  # points that must have one a season earlier before a season is measured
 NEARLY = 1.1  # a shorter season is preferred to one that fits better by less than this
@@ -66,14 +67,16 @@ def window_features(z: Tensor, scale: Scale, periods: Tensor, strength: Tensor) 
 def naive_errors(z: Tensor, lags: Tensor, period: Tensor) -> Tensor:
     """(B, T), (B, K), (B,) -> (B, K): mean |z_t - z_{t - lag}|, weighted as the scale is.
 
-    The spread of z, 1, of a lag without any pair; LEAST_ERROR at least.
+    The spread of z, 1, of a lag of which fewer than FEW pairs are known: one that agrees by chance is no evidence.
+    LEAST_ERROR at least.
     """
     here = torch.arange(z.shape[1], device=z.device)[None, :, None]  # (1, T, 1)
     then, known = look_up(z, here - lags[:, None, :])  # (B, T, K)
-    weight = (known & ~z.isnan()[..., None]) * recency(z, weights_half_life(period))[..., None]
+    both = known & ~z.isnan()[..., None]
+    weight = both * recency(z, weights_half_life(period))[..., None]
     total = weight.sum(1)  # (B, K)
     error = (weight * (z.nan_to_num(0.0)[..., None] - then).abs()).sum(1) / total.clamp_min(1e-30)
-    return torch.where(total > 0, error, 1.0).clamp_min(LEAST_ERROR)
+    return torch.where(both.sum(1) >= FEW, error, 1.0).clamp_min(LEAST_ERROR)
 
 
 def predictability(z: Tensor, periods: Tensor) -> Tensor:
@@ -85,8 +88,10 @@ def predictability(z: Tensor, periods: Tensor) -> Tensor:
 
 
 def recency(z: Tensor, half_life: Tensor) -> Tensor:
-    """(B, T), (B, 1) -> (B, T): weights that halve every `half_life` steps into the past, 1 for the latest point."""
-    return torch.exp2(-torch.arange(z.shape[1] - 1, -1, -1, device=z.device) / half_life)
+    """(B, T), (B, 1) -> (B, T): weights that halve every `half_life` steps into the past, 1 for the latest observed."""
+    place = torch.arange(z.shape[1], device=z.device)
+    latest = place.masked_fill(z.isnan(), 0).amax(1, keepdim=True)  # (B, 1)
+    return torch.exp2((place - latest).clamp_max(0) / half_life)
 
 
 def seasonal_candidates(z: Tensor, periods: Tensor, steps: int) -> tuple[Tensor, Tensor]:

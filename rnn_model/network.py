@@ -75,6 +75,7 @@ class Forecaster(nn.Module):
         of P. `periods` (B, 2) in steps, as stated. Returns (B, H, Q) in the scaled space and the scale that inverts it.
         """
         B, P, F = len(context), self.config.patch, math.ceil(horizon / self.config.patch)
+        context = trim(context, P)
         scale = window_scale(context, periods[:, 0])  # (B, 1) each
         z = scale.apply(context)  # (B, T), NaN where missing
         view = view_window(z, scale, periods)
@@ -138,6 +139,13 @@ def build_network(config: ModelConfig, horizon: int, seed: int) -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Forecaster(config, horizon) if config.spine == "residual" else PlainForecaster(config, horizon)
+
+
+def trim(context: Tensor, patch: int) -> Tensor:
+    """(B, T) -> (B, T'): without the patches in front in which no window has an observation; one stays at least."""
+    first = int((~context.isnan()).any(0).int().argmax())
+    start = min(first, context.shape[1] - patch) // patch * patch
+    return context[:, start:]
 
 
 def skip_padding(x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from rnn_model.errors import ConfigError
 from rnn_model.windows import Batch
 
-PATIENCE = timedelta(hours=4)  # how long the others wait for a training
+WAIT = timedelta(seconds=2)  # the others look so often for a training, so that signals reach them in between
 
 
 def processes() -> int:
@@ -37,14 +37,20 @@ class _Board:
 
     def __init__(self) -> None:
         self.store, self.rank, self.size = next(iter(rendezvous("env://")))
-        self.store.set_timeout(PATIENCE)
         self.number = 0
 
     def next_message(self, message: str) -> str:
         self.number += 1
+        name = f"training-{self.number}"
         if self.rank == 0:
-            self.store.set(f"training-{self.number}", message)
-        return bytes(self.store.get(f"training-{self.number}")).decode()
+            self.store.set(name, message)
+            return message
+        while True:
+            try:
+                self.store.wait([name], WAIT)
+                return bytes(self.store.get(name)).decode()
+            except dist.DistStoreError:  # not yet
+                continue
 
 
 @cache
@@ -79,8 +85,15 @@ def team() -> tuple[int, int]:
 
 
 def own_device(name: str) -> str:
-    """The device of this process: where several train, each takes the GPU of its number on its machine."""
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if name == "cuda" and team()[1] > 1 else name
+    """The device of this process: where several train, each takes the GPU of its number on its machine.
+
+    Raises ConfigError where they would share one.
+    """
+    if team()[1] == 1 or name == "cpu":
+        return name
+    if name != "cuda":
+        raise ConfigError(f"device {name}: the processes of torchrun would share it; use cuda, a GPU for each")
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
 
 
 def spread(network: nn.Module) -> nn.Module:

@@ -18,7 +18,7 @@ from rnn_model.errors import ConfigError, DataError, TrainingError
 from rnn_model.features import predictability
 from rnn_model.losses import pinball, squared
 from rnn_model.network import Network, PlainForecaster
-from rnn_model.parallel import first_of_team, is_first, mean_over_team, own_device, share_of, spread
+from rnn_model.parallel import first_of_team, mean_over_team, own_device, share_of, spread, team
 from rnn_model.resume import State, States
 from rnn_model.schedule import averaged, learning_rate, pull_back, update_average
 from rnn_model.windows import Batch
@@ -137,6 +137,9 @@ def fit(
         raise DataError("no validation windows, so no weights can be chosen; bring longer series, or more of them")
     training, was_training = _Training(network, config, pull), network.training
     known = states.latest() if states else None
+    begun = known.about["step"] if known else 0
+    if begun != first_of_team(begun):
+        raise ConfigError("the processes found different states of the training; give them one CARRYOVER_HOME")
     track = training.unpack(known) if known else _Track(best_loss=judge(network, material))
     for progress in track.history:
         watch.report(progress)
@@ -146,7 +149,7 @@ def fit(
         network.train()
         while track.step < config.steps and track.since_best < config.patience:
             run_to_validation(training, track, material, watch)
-            if states and is_first():
+            if states and team()[0] == 0:
                 states.save(track.step, training.pack(track))
     finally:
         network.to("cpu").load_state_dict(training.best)
@@ -251,7 +254,7 @@ def window_losses(network: Network, batches: Sequence[Batch]) -> Tensor:
 
 def judge(network: Network, material: Material) -> float:
     """The validation loss as the first of the processes finds it; the others wait for that."""
-    return first_of_team(validate(network, material.validation) if is_first() else math.nan)
+    return first_of_team(validate(network, material.validation) if team()[0] == 0 else math.nan)
 
 
 def validate(network: Network, batches: Sequence[Batch]) -> float:

@@ -2,6 +2,7 @@
 in `rnn_model.config`; nothing is declared twice."""
 
 import hashlib
+import math
 import os
 import re
 from pathlib import Path
@@ -164,11 +165,17 @@ class FinetuneConfig(FitConfig):
     validate_every: int = Field(20, ge=1, le=1_000_000, description="steps from one validation to the next")
     patience: int = Field(5, ge=1, le=10_000, description="validations without improvement before it stops")
     replay: float = Field(
-        0.0, ge=0, le=0.9, description="share of every batch drawn from the pretraining's corpus, against forgetting"
+        0.0, ge=0, le=0.9, description="share of every batch drawn from a corpus of the source, against forgetting"
     )
     strategies: tuple[Strategy, ...] = Field(
         ("zero-shot", "full", "biases", "scratch", "average"), description="contenders; zero-shot always competes"
     )
+
+    @model_validator(mode="after")
+    def _both_in_a_batch(self) -> "FinetuneConfig":
+        if self.replay and math.ceil(self.replay * self.batch_size) >= self.batch_size:
+            raise ValueError(f"replay {self.replay} leaves nothing of a batch of {self.batch_size}; raise batch_size")
+        return self
 
     @model_validator(mode="after")
     def _average_of_what(self) -> "FinetuneConfig":

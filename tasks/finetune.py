@@ -1,5 +1,6 @@
 """Fine-tuning: the strategies compete on validation windows that end before the first test cutoff."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import polars as pl
@@ -46,6 +47,7 @@ def finetune_model(
         with child(parent, strategy, "candidate", {"carryover.strategy": strategy}) as run:
             own = {"candidate": strategy, "learning_rate": tuned_rate(config, strategy), "seed": seed}
             log_params(run, own | {"finetune": config.model_dump(mode="json")})
+            set_tags(run, {"data.source": base.corpus.name} if base.corpus else {})
             if strategy == "average":
                 tuned = min((made[s] for s in TUNED if s in made), key=lambda c: c.validation_loss)
                 candidate = averaged_candidate(made["zero-shot"], tuned, material)
@@ -116,17 +118,15 @@ def target_card(card: ModelCard, base: Model, dataset: Dataset, handle: WindowSe
 def drawing(
     training: Windows, corpus: Windows | None, config: FinetuneConfig, sizes: tuple[int, int, int], seed: int
 ) -> Callable[[int], Batch]:
-    """The batches to tune on: windows of the target, and a share of them replayed from the corpus.
+    """The batches to tune on: windows of the target, and beside them a share replayed from the corpus.
 
-    `sizes` are context, horizon and least history. Raises ConfigError for a replay without a corpus at hand.
+    `sizes` are context, horizon and least history.
     """
-    replayed = round(config.replay * config.batch_size)
+    replayed = math.ceil(config.replay * config.batch_size)
     context, horizon, history = sizes
-    own = training.drawing(max(1, config.batch_size - replayed), context, horizon, history, seed)
-    if not replayed:
+    own = training.drawing(config.batch_size - replayed, context, horizon, history, seed)
+    if corpus is None or not replayed:
         return own
-    if corpus is None:
-        raise ConfigError("finetune.replay needs the corpus of the pretraining; use `carryover run`, which makes it")
     kept, _ = corpus.hold_out(HELD_OUT)
     old = kept.drawing(replayed, context, horizon, LEAST_HISTORY, seed, by_series=True)
     return lambda step: own(step).beside(old(step))

@@ -94,7 +94,7 @@ class Model(Section):
     weights: str = Field(description="digest of the weights")
     strategy: str
     context: int = Field(description="points of history it sees")
-    corpus: Path | None = Field(None, description="windows of its pretraining, where they are at hand")
+    corpus: Path | None = Field(None, description="windows of its source, where they are at hand")
     run: Run | None = None
 
 
@@ -103,7 +103,7 @@ class Contender(Section):
 
     model: Model
     validation_loss: float = Field(description="mean loss on the validation windows, scaled space")
-    source_loss: float | None = Field(None, description="the same on held-out windows of the pretraining's corpus")
+    source_loss: float | None = Field(None, description="the same on windows held out of the source's corpus")
     history: tuple[tuple[int, float, float], ...] = Field((), description="(step, training loss, validation loss)")
     note: str = ""
 

@@ -161,6 +161,11 @@ def test_replaying_the_pretraining_changes_what_is_tuned_and_its_loss_there_is_k
     assert logged["val/source_loss"] == mixed["full"].source_loss
 
 
+def test_a_replay_in_fine_tuning_alone_is_refused_at_once(outcome: Outcome, target: Path) -> None:
+    with pytest.raises(ConfigError, match="replay needs the corpus of a pretraining; use `carryover run`"):
+        finetune(str(outcome.model.folder), months(target), finetune=FINETUNE.model_copy(update={"replay": 0.5}))
+
+
 def test_evaluate_alone_logs_its_input_and_the_figures_on_the_parent(outcome: Outcome, target: Path) -> None:
     done = evaluate(str(outcome.model.folder), months(target), WINDOW, BACKTEST)
     run = MlflowClient(done.run.uri).get_run(done.run.run_id)

@@ -175,6 +175,23 @@ def test_naive_errors_are_the_mean_steps_over_a_lag() -> None:
     assert naive_errors(torch.full((1, 8), NAN), torch.tensor([[1]]), torch.tensor([1])).item() == 1
 
 
+def test_a_few_pairs_that_agree_by_chance_are_no_evidence() -> None:
+    z = noise(1, 15).float()
+    z[0, 12:] = z[0, :3]  # three pairs, equal
+    assert naive_errors(z, torch.tensor([[12]]), torch.tensor([12])).item() == 1
+    again = torch.cat([z[:, :12], z[:, :12]], 1)  # twelve
+    assert naive_errors(again, torch.tensor([[12]]), torch.tensor([12])).item() == pytest.approx(LEAST_ERROR)
+
+
+def test_what_was_long_ago_is_remembered_through_silence() -> None:
+    z = noise(1, 2200).float()
+    silent = torch.cat([z, torch.full((1, 1896), NAN)], 1)
+    one, period = torch.tensor([[1]]), torch.tensor([1])
+    assert naive_errors(silent, one, period).item() == pytest.approx(naive_errors(z, one, period).item())
+    half_life = torch.tensor([[16.0]])
+    assert window_slope(silent, half_life).item() == pytest.approx(window_slope(z, half_life).item(), abs=1e-6)
+
+
 def test_naive_errors_forget() -> None:
     calm_then_wild = torch.cat([torch.zeros(200), torch.tensor([1.0, -1]).repeat(50)])[None]
     lags = torch.tensor([[1]])

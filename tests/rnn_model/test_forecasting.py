@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from rnn_model import forecasting
@@ -13,6 +15,7 @@ from rnn_model.network import MEDIAN, Network
 
 NAN = float("nan")
 Build = Callable[..., Network]
+PROPERTY = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 
 
 def history(windows: int = 3, length: int = 32) -> Tensor:
@@ -33,11 +36,13 @@ def test_a_longer_horizon_rolls_on_to_one_and_a_half_times_the_trained_one(
     assert deciles.isfinite().all()
 
 
+@pytest.mark.parametrize("spine", ["residual", "plain"])
 @pytest.mark.parametrize("horizon", [13, 0, -1])
-def test_beyond_the_limit_there_is_an_error_that_names_both_numbers(lively: Build, horizon: int) -> None:
+def test_beyond_the_limit_there_is_one_line_that_names_both_numbers(lively: Build, spine: str, horizon: int) -> None:
     with pytest.raises(ConfigError, match=rf"horizon {horizon}: .* 1 to 12 steps \(it was trained on 8\)") as raised:
-        predict(lively(8), history(), seasons(3), horizon)
+        predict(lively(8, spine=spine), history(), seasons(3), horizon)
     assert raised.value.exit_code == 2
+    assert "\n" not in str(raised.value)
 
 
 def test_no_horizon_passes_512() -> None:
@@ -122,3 +127,51 @@ def test_a_context_is_cut_or_padded_on_the_left_to_what_the_network_sees(
     assert fitted.shape == (1, 32)
     assert fitted[0, -1] == length - 1
     assert fitted[0, 0].item() == pytest.approx(first, nan_ok=True)
+
+
+# ---- odd series; test_network.py has more of them
+
+
+@PROPERTY
+@given(
+    values=st.lists(st.none() | st.floats(-1e300, 1e300), max_size=50),
+    stated=st.tuples(st.integers(1, 10_000), st.integers(1, 10_000)),
+    spine=st.sampled_from(["residual", "plain"]),
+    horizon=st.integers(1, 12),
+)
+def test_whatever_the_data_contract_lets_through_has_a_finite_forecast_in_order(
+    lively: Build, values: list[float | None], stated: tuple[int, int], spine: str, horizon: int
+) -> None:
+    history = torch.tensor([[NAN if v is None else v for v in values]], dtype=torch.float64)
+    deciles = predict(lively(spine=spine), history, torch.tensor([stated]), horizon)
+    assert deciles.isfinite().all()
+    assert (deciles.diff(dim=-1) >= 0).all()
+
+
+@pytest.mark.parametrize("level", [7.5, -1e30, 1e-30])
+@pytest.mark.parametrize("spine", ["residual", "plain"])
+@pytest.mark.parametrize("seen", [[0], [11], [31], [*range(10, 20)]])
+def test_one_known_value_is_forecast_as_it_is_wherever_it_stands(
+    lively: Build, spine: str, level: float, seen: list[int]
+) -> None:
+    history = torch.full((1, 32), NAN, dtype=torch.float64).index_fill(1, torch.tensor(seen), level)
+    deciles = predict(lively(spine=spine), history, seasons(1), 12)
+    torch.testing.assert_close(deciles, torch.full_like(deciles, level), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("spine", ["residual", "plain"])
+def test_neighbours_of_any_size_do_not_move_a_forecast(lively: Build, spine: str) -> None:
+    size = torch.tensor([1e30, 1.0, 1e-30], dtype=torch.float64)[:, None, None]
+    spike = history(1).index_fill(1, torch.tensor([9]), 1e30)
+    batch = torch.cat([size[..., 0] * history(3), torch.full((1, 32), NAN), spike])
+    network = lively(spine=spine)
+    together = predict(network, batch, seasons(5), 12)[:3]
+    alone = torch.cat([predict(network, one[None], seasons(1), 12) for one in batch[:3]])
+    torch.testing.assert_close(together / size, alone / size, rtol=1e-5, atol=1e-5)
+
+
+def test_a_season_missing_at_the_end_is_passed_over_in_step(lively: Build) -> None:
+    wave = torch.tensor([[10.0, 13, 11, 6]], dtype=torch.float64).repeat(1, 8)
+    cut = wave.index_fill(1, torch.arange(27, 32), NAN)  # the last known point is an 11
+    median = predict(lively(), cut, seasons(1), 8)[0, :, MEDIAN]
+    assert median.tolist() == pytest.approx([10, 13, 11, 6] * 2, abs=0.5)

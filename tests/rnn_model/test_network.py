@@ -13,7 +13,7 @@ from torch import Tensor
 from rnn_model.config import MEDIAN, ModelConfig
 from rnn_model.features import CANDIDATES, seasonal_candidates, view_window
 from rnn_model.forecasting import predict
-from rnn_model.network import Network, build_network, monotone
+from rnn_model.network import Network, build_network, monotone, trim
 
 NAN = float("nan")
 Build = Callable[..., Network]
@@ -88,9 +88,11 @@ def test_an_untrained_network_trusts_candidates_as_they_have_done_lately(fresh: 
     torch.testing.assert_close(out[..., MEDIAN], (values * trust).sum(-1) / trust.sum(-1))
 
 
-def test_a_season_that_was_not_stated_is_found(fresh: Build) -> None:
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+@pytest.mark.parametrize("stated", [(1, 1), (500, 10_000)])
+def test_a_season_that_was_not_stated_is_found(lively: Build, stated: tuple[int, int], noise: float) -> None:
     wave = torch.tensor([0.0, 3, 1, -4, 2, 2, -1], dtype=torch.float64).repeat(20)
-    median = predict(fresh(), 5 + wave[None, :-3], seasons((1, 1)), 8)[0, :, MEDIAN]
+    median = predict(lively(noise=noise), 5 + wave[None, :-3], seasons(stated), 8)[0, :, MEDIAN]
     truth = 5 + wave.repeat(2)[137:145]
     assert (median - truth).abs().mean() < 0.6 * (truth - truth.mean()).abs().mean()
 
@@ -177,14 +179,20 @@ EXTREMES = {
     "constant": torch.full((1, 32), 7.5, dtype=torch.float64),
     "around 1e30": 1e30 * noise(1, 32),
     "around 1e-30": 1e-30 * noise(1, 32),
+    "1e30 and 1e-30 in turn": torch.tensor([[1e30, 1e-30] * 16], dtype=torch.float64),
     "one spike of 1e30": noise(1, 32).index_fill(1, torch.tensor([9]), 1e30),
+    "a spike of 1e30 at the end": torch.ones(1, 32, dtype=torch.float64).index_fill(1, torch.tensor([31]), 1e30),
+    "missing at both ends": noise(1, 32).index_fill(1, torch.tensor([*range(9), *range(21, 32)]), NAN),
 }
 
 
 @pytest.mark.parametrize("spine", ["residual", "plain"])
+@pytest.mark.parametrize("stated", [(1, 1), (4, 28), (500, 10_000)])
 @pytest.mark.parametrize("window", list(EXTREMES))
-def test_an_extreme_window_has_a_finite_forecast(lively: Build, spine: str, window: str) -> None:
-    assert predict(lively(spine=spine), EXTREMES[window], seasons((4, 28)), 12).isfinite().all()
+def test_an_extreme_window_has_a_finite_forecast(
+    lively: Build, spine: str, stated: tuple[int, int], window: str
+) -> None:
+    assert predict(lively(spine=spine), EXTREMES[window], seasons(stated), 12).isfinite().all()
 
 
 @pytest.mark.parametrize("level", [7.5, -1e6, 1e-6])
@@ -275,3 +283,12 @@ def test_an_untrained_readout_is_zero_and_covers_all_candidates(fresh: Build) ->
     network = fresh()
     assert network.readout.weight.shape == (4 * 9 + CANDIDATES, 8)
     assert network.readout.weight.abs().sum() == 0
+
+
+def test_patches_that_no_window_fills_are_left_out() -> None:
+    context = torch.full((2, 12), NAN)
+    context[0, 5:], context[1, 9:] = 1.0, 2.0
+    assert trim(context, 4).shape == (2, 8)  # the first point stands in the second patch
+    assert trim(context, 4).nan_to_num(0).equal(context[:, 4:].nan_to_num(0))
+    assert trim(torch.full((2, 12), NAN), 4).shape == (2, 12)
+    assert trim(context[:, 8:], 4).shape == (2, 4)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from rnn_model.checkpoint import ModelCard
 from rnn_model.config import ModelConfig
@@ -168,6 +169,11 @@ def test_without_replay_batches_are_the_targets_alone() -> None:
     assert beside(3).context.nan_to_num(0).max() < 10
 
 
-def test_a_replay_without_a_corpus_is_refused() -> None:
-    with pytest.raises(ConfigError, match="replay needs the corpus of the pretraining; use `carryover run`"):
-        drawing(constants([1.0]), None, FinetuneConfig(replay=0.5), (16, 2, 4), seed=0)
+def test_a_small_share_of_a_small_batch_is_a_window_at_least() -> None:
+    draw = drawing(constants([1.0]), constants([100.0] * 20), FinetuneConfig(batch_size=4, replay=0.1), (16, 2, 4), 0)
+    assert (draw(0).context[:, -1] > 10).sum() == 1
+
+
+def test_a_replay_that_leaves_nothing_of_the_batch_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"replay 0\.9 leaves nothing of a batch of 1"):
+        FinetuneConfig(batch_size=1, replay=0.9)
