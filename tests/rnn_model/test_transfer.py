@@ -46,6 +46,7 @@ BIASES = {  # of the residual LSTM network with one block
     "readout.bias",
 }
 HEAD = {
+    "trust",
     "embed_cycles.weight",
     "embed_cycles.bias",
     "embed_position",
