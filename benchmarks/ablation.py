@@ -2,7 +2,8 @@
 
 One network learns from all families, then one more from a corpus without each of them in turn, the other shares in
 proportion; series, steps and seed are equal. Each is scored zero-shot on the last horizon of every series of the data
-sets of FOLDER, which is laid out as for `carryover leaderboard`.
+sets of FOLDER, which is laid out as for `carryover leaderboard`. With --cells, the recurrent cells are compared
+instead, all on the whole corpus.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from rich.console import Console
@@ -39,6 +41,7 @@ from tasks.tracking import finite
 
 PERIODS, HORIZON, SEED = (1, 4, 7, 12, 24, 52), 64, 0
 MODEL = ModelConfig(width=64, num_layers=2, patch=16, context=1024)
+CELLS = ("lstm", "gru", "elman")
 NAIVE, HISTORY = "SeasonalNaive", BacktestConfig().baseline_history
 Scores = dict[str, dict[str, float]]  # forecaster -> metric
 
@@ -54,11 +57,22 @@ def without(families: tuple[str, ...]) -> Iterator[None]:
         FAMILIES.update(usual)
 
 
-def train(name: str, left_out: tuple[str, ...], config: FitConfig, corpus: SyntheticConfig) -> tuple[Network, float]:
+class Variant(NamedTuple):
+    """What is different in one of the trainings."""
+
+    left_out: tuple[str, ...] = ()
+    model: ModelConfig = MODEL
+
+
+FAMILY_VARIANTS = {"all": Variant()} | {f"without {name}": Variant((name,)) for name in FAMILIES}
+CELL_VARIANTS = {cell: Variant(model=ModelConfig(**MODEL.model_dump() | {"cell": cell})) for cell in CELLS}
+
+
+def train(name: str, variant: Variant, config: FitConfig, corpus: SyntheticConfig) -> tuple[Network, float]:
     """A network that has seen the other families, and its validation loss, on a part of that corpus."""
-    with without(left_out), bar(corpus.series, f"corpus {name}", "series") as shown:
+    with without(variant.left_out), bar(corpus.series, f"corpus {name}", "series") as shown:
         windows = generate(corpus, PERIODS, SEED, advance(shown))
-    network = build_network(MODEL, HORIZON, SEED)
+    network = build_network(variant.model, HORIZON, SEED)
     with bar(config.steps, f"train {name}", "step") as shown:
         result = fit_corpus(network, windows, config, SEED, Watch(tick=advance(shown)))
     return network, result.best_loss
@@ -78,10 +92,10 @@ def score(path: Path, about: BenchmarkSet, networks: dict[str, Network]) -> Scor
 
 
 def show(scores: dict[str, Scores], title: str) -> None:
-    """A row per corpus: MASE of each set, in brackets WQL; last the geometric means over the seasonal naive's."""
+    """A row per variant: MASE of each set, in brackets WQL; last the geometric means over the seasonal naive's."""
     relative = overall(scores)
     table = Table(title=title, title_justify="left")
-    table.add_column("corpus", no_wrap=True)
+    table.add_column("variant", no_wrap=True)
     for name in (*scores, "relative"):
         table.add_column(name, justify="right")
     for corpus in next(iter(scores.values())):
@@ -90,13 +104,14 @@ def show(scores: dict[str, Scores], title: str) -> None:
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
-def main(folder: Path, sets: tuple[str, ...], config: FitConfig, corpus: SyntheticConfig) -> dict[str, object]:
-    """Train a network for each corpus, score them all, print the table; returns what was measured."""
+def main(
+    folder: Path, sets: tuple[str, ...], config: FitConfig, corpus: SyntheticConfig, variants: dict[str, Variant]
+) -> dict[str, object]:
+    """Train a network for each variant, score them all, print the table; returns what was measured."""
     known = read_sets(folder, sets)
     for about in known.values():
         check_horizon(HORIZON, about.horizon)
-    variants: dict[str, tuple[str, ...]] = {"all": ()} | {f"without {name}": (name,) for name in FAMILIES}
-    trained = {name: train(name, left_out, config, corpus) for name, left_out in variants.items()}
+    trained = {name: train(name, variant, config, corpus) for name, variant in variants.items()}
     networks = {name: network for name, (network, _) in trained.items()}
     scores = {name: score(folder / f"{name}.parquet", about, networks) for name, about in known.items()}
     show(scores, f"Zero-shot after {config.steps} steps of {config.batch_size} windows: MASE (WQL)")
@@ -113,10 +128,12 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=400, help="optimiser steps of each training, of 256 windows")
     parser.add_argument("--series", type=int, default=SyntheticConfig().series, help="series in each corpus")
     parser.add_argument("--length", type=int, default=MODEL.context + 2 * HORIZON, help="points of the longest series")
+    parser.add_argument("--cells", action="store_true", help="compare the recurrent cells instead")
     parser.add_argument("--json", type=Path, help="file to write every score to")
     options = parser.parse_args()
     corpus_config = SyntheticConfig(series=options.series, length=options.length, periods=PERIODS)
     fit_config = FitConfig(steps=options.steps, batch_size=256)
-    measured = main(options.folder, tuple(options.sets), fit_config, corpus_config)
+    compared = CELL_VARIANTS if options.cells else FAMILY_VARIANTS
+    measured = main(options.folder, tuple(options.sets), fit_config, corpus_config, compared)
     if options.json:
         options.json.write_text(json.dumps(finite(measured), indent=1, allow_nan=False) + "\n")
