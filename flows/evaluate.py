@@ -3,7 +3,8 @@
 from prefect import flow
 
 from flows.stages import prepare
-from tasks.config import BASE, BacktestConfig, TargetConfig, TrackingConfig, WindowConfig, check_windows
+from tasks.checks import check_windows
+from tasks.config import BASE, BacktestConfig, TargetConfig, TrackingConfig, WindowConfig
 from tasks.evaluate import backtest_models
 from tasks.handles import Outcome
 from tasks.metrics import backtest_metrics

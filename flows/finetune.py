@@ -4,16 +4,8 @@ from prefect import flow
 
 from flows.stages import prepare
 from rnn_model.errors import ConfigError
-from tasks.config import (
-    BASE,
-    BacktestConfig,
-    FinetuneConfig,
-    Seed,
-    TargetConfig,
-    TrackingConfig,
-    WindowConfig,
-    check_windows,
-)
+from tasks.checks import check_windows
+from tasks.config import BASE, BacktestConfig, FinetuneConfig, Seed, TargetConfig, TrackingConfig, WindowConfig
 from tasks.finetune import finetune_model
 from tasks.handles import Outcome
 from tasks.pretrain import start_from

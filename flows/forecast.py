@@ -4,7 +4,8 @@ from pathlib import Path
 
 from prefect import flow
 
-from tasks.config import BASE, HorizonConfig, TargetConfig, TrackingConfig, check_output
+from tasks.checks import check_output
+from tasks.config import BASE, HorizonConfig, TargetConfig, TrackingConfig
 from tasks.forecast import write_forecast
 from tasks.handles import Forecast
 from tasks.ingest import ingest

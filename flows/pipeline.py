@@ -6,6 +6,7 @@ from prefect import flow
 
 from flows.stages import prepare, prepare_corpus
 from rnn_model.config import ModelConfig
+from tasks.checks import check_source, check_start, check_windows
 from tasks.config import (
     NOTHING,
     BacktestConfig,
@@ -16,9 +17,6 @@ from tasks.config import (
     TargetConfig,
     TrackingConfig,
     WindowConfig,
-    check_source,
-    check_start,
-    check_windows,
 )
 from tasks.evaluate import backtest_models
 from tasks.finetune import finetune_model

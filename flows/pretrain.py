@@ -4,7 +4,8 @@ from prefect import flow
 
 from flows.stages import prepare_corpus
 from rnn_model.config import FitConfig, ModelConfig
-from tasks.config import HorizonConfig, Seed, SourceConfig, TrackingConfig, check_source
+from tasks.checks import check_source
+from tasks.config import HorizonConfig, Seed, SourceConfig, TrackingConfig
 from tasks.handles import Model
 from tasks.pretrain import pretrain_model
 from tasks.tracking import tracked

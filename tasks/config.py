@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from rnn_model.config import HORIZON_LIMIT, FitConfig, Section, SyntheticConfig
-from rnn_model.errors import CarryoverError, ConfigError
+from rnn_model.errors import CarryoverError
 from rnn_model.transfer import TUNED, Strategy
 from tasks.frequency import ANY, parse_frequency
 
@@ -197,6 +197,24 @@ class BacktestConfig(Section):
     )
 
 
+class GateConfig(Section):
+    """What a challenger has to show before it becomes the champion."""
+
+    promote: bool = Field(True, description="register the chosen model and move @champion where the gate says promote")
+    metric: Literal["SQL", "MASE"] = Field("SQL", description="loss compared per series: of all deciles, or the median")
+    level: float = Field(0.05, gt=0, lt=0.5, description="share of equal models that may be promoted, at most")
+    min_effect: float = Field(0.01, ge=0, lt=1, description="relative gain under which a difference does not matter")
+    coverage: tuple[float, float] = Field((0.65, 0.95), description="bounds for the coverage of the 80% interval")
+    worst_segment: float = Field(
+        0.1, ge=0, description="relative loss that no segment may suffer, however good the mean"
+    )
+    segments: tuple[Literal["length", "volume", "intermittency"], ...] = Field(
+        ("length", "volume", "intermittency"), description="how series are grouped, beside target.columns.segment"
+    )
+    smallest_segment: int = Field(5, ge=2, le=1_000_000, description="series that make a segment")
+    resamples: int = Field(2000, ge=200, le=100_000, description="of the bootstrap and of the permutation test")
+
+
 class TrackingConfig(Section):
     """Where runs are logged."""
 
@@ -217,53 +235,6 @@ class TrackingConfig(Section):
                 "an address that holds any is set as MLFLOW_TRACKING_URI"
             )
         return uri
-
-
-def check_windows(window: WindowConfig, context: int) -> None:
-    """Refuse a history longer than what the network sees. Raises ConfigError."""
-    if window.min_history > context:
-        raise ConfigError(
-            f"window.min_history {window.min_history} is longer than the network's context {context}; "
-            "lower the one or raise model.context"
-        )
-
-
-def check_start(pretrain: PretrainConfig, source: SourceConfig, replay: float) -> None:
-    """Refuse options of a pretraining that does not take place; a replay has use for the source. Raises ConfigError."""
-    if pretrain.from_ == NOTHING:
-        return
-    idle = [f"pretrain.{name}" for name in changed(pretrain) if name != "from_"]
-    idle += [f"source.{name}" for name in changed(source) if not replay]
-    if idle:
-        raise ConfigError(
-            f"{', '.join(idle)} would change nothing, as the run starts from the model {pretrain.from_}; "
-            f"add --pretrain.from {NOTHING} to pretrain a network, or leave them out"
-        )
-
-
-def changed(section: Section) -> list[str]:
-    """The fields of a section that differ from its defaults."""
-    usual = type(section)()
-    return [name for name in type(section).model_fields if getattr(section, name) != getattr(usual, name)]
-
-
-def check_source(source: SourceConfig, horizon: int, target: TargetConfig | None) -> str:
-    """The frequency to pretrain for. Raises ConfigError where it is missing, foreign, or the corpus is too short."""
-    freq = source.freq or (target.freq if target else None)
-    if freq is None:
-        raise ConfigError("source.freq is missing: name the frequency to pretrain for, e.g. --source.freq MS")
-    if target and target.freq and freq != ANY and parse_frequency(freq).rhythm != parse_frequency(target.freq).rhythm:
-        raise ConfigError(f"source.freq {freq} differs from target.freq {target.freq}; pretrain for the target's")
-    length = source.synthetic.length
-    if source.path is None and length is not None and length < 2 * horizon:
-        raise ConfigError(f"source.synthetic.length {length} is under two horizons; make it at least {2 * horizon}")
-    return freq
-
-
-def check_output(output: Path) -> None:
-    """Refuse a forecast file of another kind. Raises ConfigError."""
-    if output.suffix.lower() != ".parquet":
-        raise ConfigError(f"output {output} does not end in .parquet; forecasts are written as Parquet")
 
 
 def as_value_error(call: object, *arguments: object) -> object:

@@ -1,6 +1,7 @@
 """What travels between stages: small frozen records that name a folder and say what is in it. Never frames."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -131,6 +132,47 @@ class Evaluation(Section):
     runs: dict[str, str] = Field(description="model -> MLflow run id")
     windows: int
     skipped: int = Field(description="windows whose history never changes: no MASE")
+
+
+class Effect(Section):
+    """How much lower the challenger's loss is than the champion's: over all series, in a segment, or at one step."""
+
+    part: str = Field(description="all, or the segment, e.g. length=short, or step=3")
+    series: int
+    windows: int
+    champion: float = Field(description="mean loss of the model in use")
+    challenger: float = Field(description="mean loss of the model that wants its place")
+    gain: float = Field(description="1 - challenger / champion; positive is better")
+    low: float = Field(description="lower end of the interval of the gain")
+    high: float = Field(description="upper end")
+    p: float | None = Field(None, description="one-sided: how often chance alone gains as much")
+
+
+class Check(Section):
+    """One floor of the gate."""
+
+    name: str
+    value: float
+    allowed: str = Field(description="what was asked, in words")
+    passed: bool
+
+
+class Decision(Section):
+    """What the gate says, in words and with the table behind it."""
+
+    outcome: Literal["promote", "keep", "not enough evidence"]
+    sentence: str
+    metric: str
+    champion: str = Field(description="what the challenger was compared with, e.g. champion v3 or SeasonalNaive")
+    challenger: str
+    fingerprint: str = Field(description="of the evaluation both stand in")
+    effects: tuple[Effect, ...] = ()
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def promotes(self) -> bool:
+        """Whether the champion changes."""
+        return self.outcome == "promote"
 
 
 class Forecast(Section):

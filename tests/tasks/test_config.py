@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from rnn_model.config import Section, SyntheticConfig
 from rnn_model.errors import ConfigError
+from tasks.checks import check_output, check_source, check_start, check_windows
 from tasks.config import (
     BASE,
     NOTHING,
@@ -20,10 +21,6 @@ from tasks.config import (
     TargetConfig,
     TrackingConfig,
     WindowConfig,
-    check_output,
-    check_source,
-    check_start,
-    check_windows,
     home,
 )
 

@@ -1,0 +1,55 @@
+"""Settings that each are right, but not together, or not for this: refused before anything is read."""
+
+from pathlib import Path
+
+from rnn_model.config import Section
+from rnn_model.errors import ConfigError
+from tasks.config import NOTHING, PretrainConfig, SourceConfig, TargetConfig, WindowConfig
+from tasks.frequency import ANY, parse_frequency
+
+
+def check_windows(window: WindowConfig, context: int) -> None:
+    """Refuse a history longer than what the network sees. Raises ConfigError."""
+    if window.min_history > context:
+        raise ConfigError(
+            f"window.min_history {window.min_history} is longer than the network's context {context}; "
+            "lower the one or raise model.context"
+        )
+
+
+def check_start(pretrain: PretrainConfig, source: SourceConfig, replay: float) -> None:
+    """Refuse options of a pretraining that does not take place; a replay has use for the source. Raises ConfigError."""
+    if pretrain.from_ == NOTHING:
+        return
+    idle = [f"pretrain.{name}" for name in changed(pretrain) if name != "from_"]
+    idle += [f"source.{name}" for name in changed(source) if not replay]
+    if idle:
+        raise ConfigError(
+            f"{', '.join(idle)} would change nothing, as the run starts from the model {pretrain.from_}; "
+            f"add --pretrain.from {NOTHING} to pretrain a network, or leave them out"
+        )
+
+
+def changed(section: Section) -> list[str]:
+    """The fields of a section that differ from its defaults."""
+    usual = type(section)()
+    return [name for name in type(section).model_fields if getattr(section, name) != getattr(usual, name)]
+
+
+def check_source(source: SourceConfig, horizon: int, target: TargetConfig | None) -> str:
+    """The frequency to pretrain for. Raises ConfigError where it is missing, foreign, or the corpus is too short."""
+    freq = source.freq or (target.freq if target else None)
+    if freq is None:
+        raise ConfigError("source.freq is missing: name the frequency to pretrain for, e.g. --source.freq MS")
+    if target and target.freq and freq != ANY and parse_frequency(freq).rhythm != parse_frequency(target.freq).rhythm:
+        raise ConfigError(f"source.freq {freq} differs from target.freq {target.freq}; pretrain for the target's")
+    length = source.synthetic.length
+    if source.path is None and length is not None and length < 2 * horizon:
+        raise ConfigError(f"source.synthetic.length {length} is under two horizons; make it at least {2 * horizon}")
+    return freq
+
+
+def check_output(output: Path) -> None:
+    """Refuse a forecast file of another kind. Raises ConfigError."""
+    if output.suffix.lower() != ".parquet":
+        raise ConfigError(f"output {output} does not end in .parquet; forecasts are written as Parquet")
