@@ -43,9 +43,10 @@ def view_window(z: Tensor, scale: Scale, stated: Tensor) -> View:
     """z (B, T) as scaled by `scale`, `stated` (B, 2) seasons in steps -> what the network is told."""
     measured, strength = measured_season(z)  # (B,) each
     periods = torch.cat([stated, measured[:, None]], -1)
-    here = torch.arange(z.shape[1], device=z.device)[None, :, None].expand(len(z), -1, -1)  # (B, T, 1)
-    values, known = look_up(z, torch.cat([here, here - periods[:, None, :]], -1))  # (B, T, 1 + S) each
-    errors = naive_errors(z, torch.cat([torch.ones_like(measured)[:, None], periods], -1), stated[:, 0])  # (B, 1 + S)
+    lags = torch.cat([torch.ones_like(measured)[:, None], periods], -1)  # (B, 1 + S)
+    values, known = lagged(z, lags)  # (B, T, 1 + S) each
+    errors = naive_errors(z, values, known, stated[:, 0])  # (B, 1 + S)
+    values[..., 0], known[..., 0] = z.nan_to_num(0.0), ~z.isnan()  # the point itself stands where the one before it was
     unit = errors.amin(1)
     record = -torch.log(candidate_errors(z, periods) / unit[:, None] + 0.3)
     window = torch.cat([window_features(z, scale, periods, strength), errors.log() / 2, record / 2], -1)
@@ -64,14 +65,13 @@ def window_features(z: Tensor, scale: Scale, periods: Tensor, strength: Tensor) 
     return torch.cat([zero.clamp(-8, 8) / 4, logs, rest], -1)
 
 
-def naive_errors(z: Tensor, lags: Tensor, period: Tensor) -> Tensor:
-    """(B, T), (B, K), (B,) -> (B, K): mean |z_t - z_{t - lag}|, weighted as the scale is.
+def naive_errors(z: Tensor, then: Tensor, known: Tensor, period: Tensor) -> Tensor:
+    """z (B, T) and its lags (B, T, K) as `lagged` gives them, (B,) -> (B, K): mean |z_t - z_{t - lag}|, weighted as
+    the scale is.
 
     The spread of z, 1, of a lag of which fewer than FEW pairs are known: one that agrees by chance is no evidence.
     LEAST_ERROR at least.
     """
-    here = torch.arange(z.shape[1], device=z.device)[None, :, None]  # (1, T, 1)
-    then, known = look_up(z, here - lags[:, None, :])  # (B, T, K)
     both = known & ~z.isnan()[..., None]
     weight = both * recency(z, weights_half_life(period))[..., None]
     total = weight.sum(1)  # (B, K)
@@ -84,7 +84,7 @@ def predictability(z: Tensor, periods: Tensor) -> Tensor:
 
     The scaled space has every window's spread at 1, a scaled error (MASE) the seasonal naive's error; this is halfway.
     """
-    return (naive_errors(z, periods[:, :1], periods[:, 0])[:, 0] + 0.05).rsqrt()
+    return (naive_errors(z, *lagged(z, periods[:, :1]), periods[:, 0])[:, 0] + 0.05).rsqrt()
 
 
 def recency(z: Tensor, half_life: Tensor) -> Tensor:
@@ -210,6 +210,12 @@ def look_up(z: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
     values = z.gather(1, flat).view(index.shape)
     known = inside & ~values.isnan()
     return torch.where(known, values, 0.0), known
+
+
+def lagged(z: Tensor, lags: Tensor) -> tuple[Tensor, Tensor]:
+    """z (B, T), lags (B, K) in steps -> (B, T, K): the value so long before each point, and whether there is one."""
+    here = torch.arange(z.shape[1], device=z.device)[None, :, None]  # (1, T, 1)
+    return look_up(z, here - lags[:, None, :])
 
 
 def last_observed(z: Tensor) -> Tensor:

@@ -81,12 +81,12 @@ class Forecaster(nn.Module):
         view = view_window(z, scale, periods)
         window = self.embed_window(view.window)  # (B, D)
         x = self.embed_patch(view.points.reshape(B, -1, P * POINT_FEATURES))  # (B, L, D)
-        x, last = skip_padding(x + window[:, None], z)  # (B, L', D), (B,)
+        x, last = skip_padding(x + window[:, None], z)  # (B, L, D), (B,)
         for block in self.blocks:
-            x = block(x)  # (B, L', D)
+            x = block(x)  # (B, L, D)
         past, known = seasonal_candidates(z, view.periods, F * P)  # (B, F*P, C) each
         unit = view.unit[:, None, None]  # (B, 1, 1)
-        near = torch.asinh((past - last_observed(z)[:, None, None]) / unit)  # (B, F*P, C)
+        near = torch.asinh((past - last_observed(z)[:, None, None]) / unit) * known  # (B, F*P, C)
         laid = torch.cat([near, known.float()], -1).reshape(B, F, -1)  # (B, F, 2*C*P)
         state = (self.norm_state(pick(x, last)) + window)[:, None]  # (B, 1, D)
         h = state + self.embed_cycles(laid) + self.embed_position[:F]  # (B, F, D)
@@ -118,14 +118,15 @@ class PlainForecaster(nn.Module):
 
     def forward(self, context: Tensor, periods: Tensor, horizon: int) -> tuple[Tensor, Scale]:
         """As `Forecaster.forward`: (B, T), (B, S) -> (B, H, Q) scaled, and the scale."""
+        context = trim(context, self.config.patch)
         scale = window_scale(context, periods[:, 0])
         z = scale.apply(context)  # (B, T)
         x = torch.stack([z.nan_to_num(0.0), (~z.isnan()).float()], -1)  # (B, T, 2)
         x = x.reshape(len(x), -1, 2 * self.config.patch)  # (B, L, 2*P)
-        x, last = skip_padding(x, z)  # (B, L', 2*P), (B,)
+        x, last = skip_padding(x, z)  # (B, L, 2*P), (B,)
         with torch.autocast(x.device.type, enabled=False):
             for cell in self.cells:
-                x = cell(x)  # (B, L', D)
+                x = cell(x)  # (B, L, D)
         mean = self.readout(pick(x, last))[:, :horizon]  # (B, H)
         normal = torch.special.ndtri(torch.tensor(QUANTILES, device=z.device, dtype=torch.float64)).float()  # (Q,)
         return mean[..., None] + self.residual_spread[:horizon, None] * normal, scale
@@ -151,13 +152,13 @@ def trim(context: Tensor, patch: int) -> Tensor:
 def skip_padding(x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """Tokens (B, L, D) of z (B, T) -> the same without wholly unobserved patches in front, and where each window ends.
 
-    Such patches go behind the end, where a causal recurrence does not see them, and are cut off where no window of
-    the batch needs the room. So a forecast does not depend on how much padding a window, or its neighbours, have.
+    Such patches go behind the end, where a causal recurrence does not see them. So a forecast does not depend on how
+    much padding a window, or its neighbours, have.
     """
     B, L, _ = x.shape
     observed = (~z.isnan()).reshape(B, L, -1).any(-1)  # (B, L)
     front = torch.where(observed.any(1), observed.int().argmax(1), L - 1)  # (B,): unobserved patches in front
-    order = (torch.arange(L - int(front.min()), device=x.device) + front[:, None]).clamp_max(L - 1)  # (B, L')
+    order = (torch.arange(L, device=x.device) + front[:, None]).clamp_max(L - 1)  # (B, L)
     return x.gather(1, order[..., None].expand(-1, -1, x.shape[2])), L - 1 - front
 
 

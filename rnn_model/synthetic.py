@@ -17,6 +17,8 @@ Array = npt.NDArray[np.float64]
 Family = Callable[[Rng, Ints, Ints, int], Array]
 
 DRIFTING = 0.08  # of the seasons of twelve steps or more
+EVOLVING = 0.35  # of the seasons become another over time, and perhaps back again
+SLOW = 4  # seasons up to here are of yearly and quarterly data, which mostly grow
 LONG_SEASON = {24: 168, 7: 364, 48: 336, 96: 672}  # a day inside a week, a week inside a year
 
 
@@ -25,13 +27,9 @@ def column(values: npt.ArrayLike) -> npt.NDArray[Any]:
     return np.asarray(values)[:, None]
 
 
-def seasonal_pattern(rng: Rng, periods: Ints, size: int) -> Array:
-    """(n, T): one cycle per series, smooth or spiky, repeated; mean 0, spread 1; zero where the period is 1."""
-    n = len(periods)
-    drifts = (rng.random(n) < DRIFTING) & (periods >= 12)  # a clock that is not the calendar's
-    speed = column(np.where(drifts, rng.uniform(0.9, 1.1, n), 1.0))
-    phase = (np.arange(size) * speed + rng.integers(0, 10_000, (n, 1))).astype(np.int64) % column(periods)  # (n, T)
-    longest = int(periods.max())
+def seasonal_cycle(rng: Rng, periods: Ints) -> Array:
+    """(n, longest period): one cycle per series, smooth or spiky; mean 0, spread 1; zero where the period is 1."""
+    n, longest = len(periods), int(periods.max())
     angle = 2 * np.pi * np.arange(longest) / column(periods)  # (n, longest)
     smooth = np.zeros((n, longest))
     decay = column(rng.uniform(0.0, 2.0, n))
@@ -43,18 +41,45 @@ def seasonal_pattern(rng: Rng, periods: Ints, size: int) -> Array:
     inside = np.arange(longest) < column(periods)
     mean = (cycle * inside).sum(1, keepdims=True) / column(periods)
     spread = np.sqrt((np.square(cycle - mean) * inside).sum(1, keepdims=True) / column(periods))
-    cycle = (cycle - mean) / np.maximum(spread, 1e-6) * (column(periods) > 1)
-    pattern: Array = np.take_along_axis(cycle, phase, 1)
+    out: Array = (cycle - mean) / np.maximum(spread, 1e-6) * (column(periods) > 1)
+    return out
+
+
+def seasonal_pattern(rng: Rng, periods: Ints, size: int) -> Array:
+    """(n, T): one cycle per series, repeated from a random place in it."""
+    n = len(periods)
+    drifts = (rng.random(n) < DRIFTING) & (periods >= 12)  # a clock that is not the calendar's
+    speed = column(np.where(drifts, rng.uniform(0.9, 1.1, n), 1.0))
+    phase = (np.arange(size) * speed + rng.integers(0, 10_000, (n, 1))).astype(np.int64) % column(periods)  # (n, T)
+    pattern: Array = np.take_along_axis(seasonal_cycle(rng, periods), phase, 1)
     return pattern
 
 
+def evolving_pattern(rng: Rng, periods: Ints, size: int) -> Array:
+    """(n, T): as `seasonal_pattern`, but some move towards another pattern, and perhaps back, as habits do."""
+    out = seasonal_pattern(rng, periods, size)
+    moving = np.nonzero(rng.random(len(periods)) < EVOLVING)[0]
+    if len(moving):
+        n = len(moving)
+        turns = column(np.exp(rng.uniform(np.log(0.3), np.log(3.0), n)))  # half waves over the whole
+        wave = 0.5 + 0.5 * np.sin(np.pi * turns * np.arange(size) / size + column(rng.uniform(0, 2 * np.pi, n)))
+        share = column(rng.uniform(0.1, 1.0, n)) * wave  # (n, T)
+        out[moving] = (1 - share) * out[moving] + share * seasonal_pattern(rng, periods[moving], size)
+    return out
+
+
+def often_trending(rng: Rng, periods: Ints) -> npt.NDArray[np.bool_]:
+    """(n,): which series have a trend; three in four, and nearly all of the yearly and quarterly ones."""
+    return rng.random(len(periods)) < np.where(periods <= SLOW, 0.93, 0.75)
+
+
 def seasons(rng: Rng, periods: Ints, size: int) -> Array:
-    """(n, T): the short season, slowly changing in strength for some, and the long one around it where there is one."""
+    """(n, T): the short season, slowly changing for some, and the long one around it where there is one."""
     n = len(periods)
     time = np.arange(size) / size
     swing = column(rng.uniform(0, 0.5, n) * (rng.random(n) < 0.4))
     modulation = 1 + swing * np.sin(2 * np.pi * (time * column(rng.uniform(0.3, 3, n)) + column(rng.random(n))))
-    out: Array = seasonal_pattern(rng, periods, size) * modulation
+    out: Array = evolving_pattern(rng, periods, size) * modulation
     long = long_season(periods)
     has = (long > periods) & (rng.random(n) < 0.85)
     if has.any():
@@ -108,9 +133,10 @@ def trend(rng: Rng, lengths: Ints, size: int) -> Array:
 def decomposed(rng: Rng, periods: Ints, lengths: Ints, size: int) -> Array:
     """Trend, season and autocorrelated noise, added or multiplied."""
     n = len(periods)
-    level = trend(rng, lengths, size) * column(rng.random(n) < 0.75)
+    level = trend(rng, lengths, size) * column(often_trending(rng, periods))
     season = column(rng.lognormal(-0.5, 0.9, n)) * seasons(rng, periods, size)
     clean = np.where((rng.random(n) < 0.25) & (periods >= 7), rng.uniform(0.05, 0.5, n), 1.0)  # as machines are
+    clean = np.where(periods <= SLOW, 0.6, clean)  # sums over months or years
     noise = column(clean * rng.lognormal(-1.3, 0.9, n)) * autoregressive_noise(rng, n, size, rng.uniform(-0.2, 0.9, n))
     growth = np.exp(np.clip(0.5 * level + 0.25 * season + 0.25 * noise, -8, 8))
     out: Array = np.where(column(rng.random(n) < 0.4), growth, level + season + noise)
@@ -140,9 +166,9 @@ def exponential_smoothing(rng: Rng, periods: Ints, lengths: Ints, size: int) -> 
     alpha, beta = rng.beta(1.2, 1.5, n), rng.beta(1, 3, n) * (rng.random(n) < 0.8)
     gamma, phi = rng.beta(1, 6, n) * (periods > 1), np.where(rng.random(n) < 0.5, 1.0, rng.uniform(0.8, 0.99, n))
     sigma = rng.lognormal(-1.0, 0.8, n)
-    slope = rng.normal(0, 1, n) * rng.lognormal(1.6, 1.0, n) / lengths * (rng.random(n) < 0.75)
+    slope = rng.normal(0, 1, n) * rng.lognormal(1.6, 1.0, n) / lengths * often_trending(rng, periods)
     strength = rng.lognormal(-0.5, 0.9, n) * (rng.random(n) < 0.8)
-    cycle = column(strength) * seasonal_pattern(rng, periods, int(periods.max()))  # (n, longest)
+    cycle = column(strength) * seasonal_cycle(rng, periods)  # (n, longest)
     level, rows, out = np.zeros(n), np.arange(n), np.empty((n, size))
     shocks = rng.normal(size=(n, size)) * column(sigma)
     for t in range(size):
@@ -157,13 +183,14 @@ def exponential_smoothing(rng: Rng, periods: Ints, lengths: Ints, size: int) -> 
 
 
 def random_walk(rng: Rng, periods: Ints, lengths: Ints, size: int) -> Array:
-    """Near-unit-root walks with drift, changing volatility and sometimes a season; half of them exponentiated."""
+    """Near-unit-root walks with drift, momentum, changing volatility and sometimes a season; half exponentiated."""
     n = len(periods)
     phi = 1 - rng.choice([0.0, 0.001, 0.01, 0.05], n)
     calm = autoregressive_noise(rng, n, size, np.full(n, 0.98))
     volatility = np.exp(column(rng.uniform(0, 0.8, n) * (rng.random(n) < 0.5)) * calm)
-    drift = rng.normal(0, 1, n) * rng.lognormal(1.5, 0.9, n) * (rng.random(n) < 0.75) / np.sqrt(lengths)
-    shocks = rng.normal(size=(n, size)) * volatility + column(drift)
+    drift = rng.normal(0, 1, n) * rng.lognormal(1.5, 0.9, n) * often_trending(rng, periods) / np.sqrt(lengths)
+    persistence = np.where(rng.random(n) < 0.5, rng.uniform(0.2, 0.95, n), 0.0)  # of the steps: momentum
+    shocks = autoregressive_noise(rng, n, size, persistence, volatility) + column(drift)
     state, out = np.zeros(n), np.empty((n, size))
     for t in range(size):
         state = phi * state + shocks[:, t]
@@ -203,9 +230,9 @@ def counts(rng: Rng, periods: Ints, lengths: Ints, size: int) -> Array:
 
 
 FAMILIES: dict[str, tuple[Family, float]] = {  # name: (generator, share of the corpus)
-    "decomposed": (decomposed, 0.28),
-    "exponential_smoothing": (exponential_smoothing, 0.26),
-    "random_walk": (random_walk, 0.22),
-    "gaussian_process": (gaussian_process, 0.14),
-    "counts": (counts, 0.10),
+    "decomposed": (decomposed, 0.31),
+    "exponential_smoothing": (exponential_smoothing, 0.29),
+    "random_walk": (random_walk, 0.24),
+    "gaussian_process": (gaussian_process, 0.05),
+    "counts": (counts, 0.11),
 }
