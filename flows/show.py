@@ -40,9 +40,11 @@ def show_outcome(result: Outcome, target: TargetConfig, model: Any) -> None:
     """The table, why the model was chosen, and the two commands that go on from here."""
     account = result.account
     aside = ", ".join(f"{rows} {rule}" for rule, rows in account.quarantined.items()) or "none"
+    later = f"; {account.later} later than {target.as_of} left out" if account.later else ""
     print(
         f"\n{target.name}: {account.series_used} of {account.series_in} series; rows {account.rows_in} = "
-        f"{account.used} used + {account.padded} padded + quarantined ({aside}); {account.added} added to the grid"
+        f"{account.used} used + {account.padded} padded + quarantined ({aside}); "
+        f"{account.added} added to the grid{later}"
     )
     if result.evaluation is not None:
         title = f"Backtest: {result.evaluation.windows} windows, horizon {result.evaluation.horizon}"

@@ -252,7 +252,8 @@ def split_windows(windows: Windows, horizon: int, cutoffs: int, step: int, valid
     its series takes part in, so no validation target is a test target. A test window needs `min_history` points
     before it; a series too short for the earlier test cutoffs takes part in the later ones only. What is fitted and
     chosen on has to be like the test: a validation window needs half the history of its series' first test window,
-    a training window half of what is usual there, LIKE_TEST points being enough for both.
+    a training window half of what is usual there, LIKE_TEST points being enough for both. Usual is the median of
+    the series that have anything to fit: those that begin after the first cutoffs of the others have no say.
     """
     if min(horizon, cutoffs, step, validation, min_history) < 1:
         raise ConfigError("horizon, cutoffs, step, validation windows and min_history are all at least 1")
@@ -266,7 +267,9 @@ def split_windows(windows: Windows, horizon: int, cutoffs: int, step: int, valid
     first = _earliest(test, np.zeros(len(windows), np.int64))
     least = np.maximum(min_history, np.minimum(first // 2, LIKE_TEST))  # (N,)
     origins = first - horizon * np.arange(validation, 0, -1)[:, None]  # (V, N)
-    return Split(test, np.where(origins >= least, origins, -1), int(np.median(least[first > 0])))
+    validating = np.where(origins >= least, origins, -1)
+    fitted = _earliest(validating, first) >= min_history + horizon  # (N,): with a training window at all
+    return Split(test, validating, int(np.median(least[fitted])) if fitted.any() else min_history)
 
 
 def _taking_part(origins: Ints) -> Index:

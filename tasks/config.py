@@ -5,6 +5,7 @@ import hashlib
 import math
 import os
 import re
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from rnn_model.config import HORIZON_LIMIT, FitConfig, Section, SyntheticConfig
 from rnn_model.errors import CarryoverError
 from rnn_model.transfer import TUNED, Strategy
-from tasks.frequency import ANY, parse_frequency
+from tasks.frequency import ANY, parse_frequency, parse_moment
 
 PROJECT = Path(__file__).resolve().parents[1]
 SAMPLE = PROJECT / "data" / "sample" / "us_macro_quarterly.csv"
@@ -62,6 +63,9 @@ class SeriesConfig(Section):
     columns: ColumnsConfig = Field(ColumnsConfig(), description="names of the columns")
     null_values: tuple[str, ...] = Field((), description="CSV texts that stand for a missing value, e.g. NA")
     datetime_format: str | None = Field(None, description="format of CSV timestamps, e.g. %d.%m.%Y; none: ISO 8601")
+    as_of: str | None = Field(
+        None, description="rows after this time do not exist, for a backfill: ISO 8601; a date is its midnight"
+    )
     gaps: Literal["missing", "zero"] = Field("missing", description="rows absent from the grid: masked, or filled")
     max_quarantined: float = Field(0.2, ge=0, le=1, description="share of series set aside at which the run stops")
 
@@ -71,6 +75,15 @@ class SeriesConfig(Section):
         if freq is not None and not (freq == ANY and cls.section == "source"):
             as_value_error(parse_frequency, freq)
         return freq
+
+    @field_validator("as_of", mode="before")
+    @classmethod
+    def _moment(cls, as_of: Any) -> Any:
+        """YAML reads an unquoted date as one."""
+        text = as_of.isoformat() if isinstance(as_of, date) else as_of
+        if isinstance(text, str):
+            as_value_error(parse_moment, text)
+        return text
 
     @field_validator("path")
     @classmethod

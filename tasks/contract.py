@@ -12,12 +12,29 @@ from pandera.errors import SchemaErrors
 
 from rnn_model.errors import DataError
 from rnn_model.windows import Windows
-from tasks.frequency import Frequency, grid_position, grid_time, in_range
+from tasks.config import SeriesConfig
+from tasks.frequency import Frequency, grid_position, grid_time, in_range, parse_moment
 from tasks.handles import Account
 
 LARGEST = 1e300  # magnitude: sums of larger values are no numbers any more
 SPARSEST = 100  # grid steps per row at most: one stray timestamp must not fill the memory with missing steps
 EQUAL_ROWS = "equal duplicate"  # dropped one by one; the series stays
+
+
+def known_rows(frame: pl.DataFrame, config: SeriesConfig) -> tuple[pl.DataFrame, int]:
+    """The rows that were known at `as_of`, times without their zone, and how many later ones there are."""
+    zoned = frame.schema["ds"] != pl.Datetime("us")
+    frame = frame.with_columns(pl.col("ds").dt.replace_time_zone(None))
+    if config.as_of is None:
+        return frame, 0
+    moment, offset = parse_moment(config.as_of)
+    if offset and not zoned:
+        raise DataError(f"{config.path}: times have no zone, as_of {config.as_of} has one; give it without its offset")
+    known = frame.filter(pl.col("ds") <= moment)
+    if known.is_empty():
+        first = frame.select(pl.col("ds").min().dt.to_string("iso")).item()
+        raise DataError(f"{config.path}: no rows up to as_of {config.as_of}, the first is of {first}; name a later one")
+    return known, frame.height - known.height
 
 
 def split_rows(

@@ -5,7 +5,7 @@ On the grid a regular series is a run of consecutive integers, so gaps, duplicat
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import polars as pl
 
@@ -74,6 +74,18 @@ def parse_frequency(text: str) -> Frequency:
     if not match or not known or (match[3] and match[3] not in ANCHORS.get(unit, ())):
         raise ConfigError(f"freq {text!r} is not known; allowed: {ALLOWED}")
     return Frequency(text.strip(), unit, count)
+
+
+def parse_moment(text: str) -> tuple[datetime, bool]:
+    """An ISO 8601 date (its midnight) or time -> without its offset, in UTC where it had one, and whether it had one.
+
+    Raises ConfigError.
+    """
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        return (moment.astimezone(UTC) if moment.tzinfo else moment).replace(tzinfo=None), moment.tzinfo is not None
+    except (ValueError, OverflowError):
+        raise ConfigError(f"{text!r} is no ISO 8601 time; give one such as 2024-03-01 or 2024-03-01T06:00") from None
 
 
 def usual_season(text: str) -> int:

@@ -29,6 +29,7 @@ class Dataset(Section):
     gaps: str = Field(description="what a grid point without a row is: missing or zero")
     rows: int
     series: int
+    later: int = Field(0, description="rows left out, because they are later than as_of")
 
     @property
     def data(self) -> Path:
@@ -46,6 +47,7 @@ class Account(Section):
     added: int = Field(description="grid points without a row; missing or 0 by policy")
     series_in: int
     series_used: int
+    later: int = Field(0, description="rows after as_of, which were not taken in and are none of rows_in")
     constant: int = Field(description="series that never change; kept, and forecast as constant")
 
     def balanced(self) -> bool:

@@ -12,7 +12,7 @@ from prefect import task
 from rnn_model.artefact import publish
 from rnn_model.errors import DataError
 from tasks.config import ColumnsConfig, SeriesConfig, home
-from tasks.contract import content_fingerprint
+from tasks.contract import content_fingerprint, known_rows
 from tasks.frequency import parse_frequency
 from tasks.handles import Dataset
 
@@ -34,7 +34,7 @@ def ingest(config: SeriesConfig, name: str) -> Dataset:
 def ingest_files(config: SeriesConfig, name: str, root: Path) -> Dataset:
     """Read, map, parse, sort and publish; the same rows give the same folder, whatever their order or format."""
     frequency = parse_frequency(str(config.freq))
-    frame = read_files(config)
+    frame, later = known_rows(read_files(config), config)
     fingerprint = content_fingerprint(frame)
     folder = publish(root / fingerprint[:16], lambda staging: frame.write_parquet(staging / "data.parquet"))
     return Dataset(
@@ -47,11 +47,12 @@ def ingest_files(config: SeriesConfig, name: str, root: Path) -> Dataset:
         gaps=config.gaps,
         rows=frame.height,
         series=frame["unique_id"].n_unique(),
+        later=later,
     )
 
 
 def read_files(config: SeriesConfig) -> pl.DataFrame:
-    """All rows of all files as unique_id (text), ds (microseconds, UTC or local as given), y (float), sorted."""
+    """All rows of all files as unique_id (text), ds (microseconds, UTC or without a zone), y (float), sorted."""
     frames = [read_file(path, config) for path in expand(str(config.path))]
     zones = {str(frame.schema["ds"]) for frame in frames}
     if len(zones) > 1:
@@ -59,7 +60,7 @@ def read_files(config: SeriesConfig) -> pl.DataFrame:
     frame = pl.concat(frames).sort("unique_id", "ds", "y")
     if frame.is_empty():
         raise DataError(f"{config.path}: no rows; expected a header and at least one row of unique_id, ds, y")
-    return frame.select("unique_id", pl.col("ds").dt.replace_time_zone(None), "y")
+    return frame.select("unique_id", "ds", "y")
 
 
 def expand(pattern: str) -> list[Path]:

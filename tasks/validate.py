@@ -39,6 +39,7 @@ def validate_dataset(dataset: Dataset, config: SeriesConfig, need: int, context:
     frequency = parse_frequency(dataset.freq)
     raw = pl.read_parquet(dataset.data)
     used, quarantine, account = split_rows(raw, frequency, config.gaps, need, context)
+    account = account.model_copy(update={"later": dataset.later})
     stop_if_too_many(raw, quarantine, account, config, frequency, dataset)
     fingerprint = content_fingerprint(used)
     key = digest_json([fingerprint, content_fingerprint(raw), account.model_dump(), code_digest("rnn_model", "tasks")])
@@ -95,4 +96,5 @@ def account_rows(account: Account) -> list[tuple[str, int]]:
     """The account as lines: where rows went, and how many."""
     lines = [("rows in", account.rows_in), ("used", account.used), ("padded", account.padded)]
     lines += [(f"quarantined: {rule}", rows) for rule, rows in account.quarantined.items()]
+    lines += [("not read: later than as_of", account.later)] if account.later else []
     return [*lines, ("added to the grid", account.added), ("constant series", account.constant)]

@@ -133,9 +133,9 @@ def test_windows_to_fit_and_choose_on_have_a_history_like_the_tests(
 
 
 def test_a_training_window_needs_half_the_usual_history_of_a_test() -> None:
-    windows = from_arrays([np.arange(float(n)) for n in (9, 25, 29)], np.ones((3, 2), dtype=np.int64))
+    windows = from_arrays([np.arange(float(n)) for n in (19, 25, 29)], np.ones((3, 2), dtype=np.int64))
     split = split_windows(windows, horizon=5, cutoffs=1, step=5, validation=1, min_history=3)
-    assert split.history == 10  # the tests begin at 4, 20 and 24
+    assert split.history == 10  # the tests begin at 14, 20 and 24
 
 
 # ---- the leak
@@ -170,3 +170,11 @@ def test_the_leak_test_sees_a_change_before_the_cutoff() -> None:
     changed = values.copy()
     changed[split.test.min(0)[0] - 1] = 1e9
     assert not all(equal(a, b) for a, b in zip(before, material(changed)[1], strict=True))
+
+
+def test_series_that_begin_after_the_first_cutoffs_do_not_move_what_is_fitted() -> None:
+    shape = {"horizon": 4, "cutoffs": 3, "step": 4, "validation": 1, "min_history": 3}
+    before = split_windows(counting(60, 50), **shape)
+    after = split_windows(counting(60, 50, 12, 11, 10), **shape)  # from the first cutoff to the end there are 12 points
+    assert after.test[:, 2:].max(0).tolist() == [8, 7, 6]  # they take part in the test
+    assert after.history == before.history
