@@ -13,11 +13,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from rnn_model.artefact import open_checked, publish
+from rnn_model.calibration import Calibration
 from rnn_model.config import ModelConfig, Section
 from rnn_model.errors import IntegrityError
 from rnn_model.network import Network, build_network
 
-FORMAT = 1
+FORMAT = 2  # 1: before deciles were calibrated
 WEIGHTS, CARD = "weights.safetensors", "model.json"
 
 
@@ -33,6 +34,7 @@ class ModelCard(Section):
     seen: dict[str, str] = Field(default_factory=dict, description="series -> last time it was fitted or chosen on")
     strategy: str = Field(description="how the weights came about, e.g. pretrain, zero-shot, full")
     lineage: dict[str, str] = Field(default_factory=dict, description="digests of the data and the parent")
+    calibration: Calibration | None = Field(None, description="of its deciles; none: never looked at")
 
 
 def weights_digest(network: Network) -> str:

@@ -240,6 +240,10 @@ class Split:
         """The later half of the validation windows, which rank candidates."""
         return _taking_part(self.validation[len(self.validation) // 2 :])
 
+    def validation_index(self) -> Index:
+        """All validation windows."""
+        return _taking_part(self.validation)
+
     def test_index(self, cutoff: int) -> Index:
         """The windows of one test cutoff, over the series that are long enough."""
         return _taking_part(self.test[cutoff : cutoff + 1])

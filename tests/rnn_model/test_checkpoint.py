@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from rnn_model import checkpoint
 from rnn_model.artefact import MANIFEST, sha256_file
-from rnn_model.checkpoint import CARD, WEIGHTS, ModelCard, load_card, load_model, save_model, weights_digest
+from rnn_model.checkpoint import CARD, FORMAT, WEIGHTS, ModelCard, load_card, load_model, save_model, weights_digest
 from rnn_model.errors import IntegrityError, WriteError
 from rnn_model.forecasting import predict
 from rnn_model.network import Network
@@ -179,8 +179,8 @@ def edit_card(folder: Path, **changes: object) -> None:
 
 
 def test_a_newer_format_is_refused_with_both_versions(folder: Path) -> None:
-    edit_card(folder, format=2)
-    refused(folder, "format 2", "up to 1")
+    edit_card(folder, format=FORMAT + 1)
+    refused(folder, f"format {FORMAT + 1}", f"up to {FORMAT}")
 
 
 def test_a_card_with_an_unknown_entry_is_refused(folder: Path) -> None:
