@@ -35,6 +35,7 @@ from flows.forecast import forecast
 from flows.leaderboard import leaderboard
 from flows.pipeline import pipeline
 from flows.pretrain import pretrain
+from flows.rollback import rollback
 from flows.show import show
 from rnn_model.errors import CarryoverError, ConfigError, ServiceError, UnsafeError, WriteError
 from rnn_model.parallel import announce, is_first
@@ -48,6 +49,7 @@ COMMANDS: dict[str, "Flow[..., Any]"] = {
     "evaluate": evaluate,
     "forecast": forecast,
     "leaderboard": leaderboard,
+    "rollback": rollback,
 }
 SECRET = ("tracking.uri", "target.path", "source.path")  # refused values that may hold one are not repeated
 KEPT = "finished stages are kept and used again; run the same command again"
