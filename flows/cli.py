@@ -36,6 +36,7 @@ from flows.leaderboard import leaderboard
 from flows.pipeline import pipeline
 from flows.pretrain import pretrain
 from flows.prove import prove
+from flows.rollback import rollback
 from flows.show import show
 from rnn_model.errors import CarryoverError, ConfigError, ServiceError, UnsafeError, WriteError
 from rnn_model.parallel import announce, is_first
@@ -50,6 +51,7 @@ COMMANDS: dict[str, "Flow[..., Any]"] = {
     "forecast": forecast,
     "leaderboard": leaderboard,
     "prove": prove,
+    "rollback": rollback,
 }
 SECRET = ("tracking.uri", "target.path", "source.path")  # refused values that may hold one are not repeated
 KEPT = "finished stages are kept and used again; run the same command again"

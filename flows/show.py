@@ -10,7 +10,7 @@ from typing import Any
 
 from rnn_model.artefact import write_file
 from tasks.config import TargetConfig
-from tasks.handles import Forecast, Model, Outcome
+from tasks.handles import Forecast, Model, Outcome, Promotion
 from tasks.leaderboard import Leaderboard, print_board
 from tasks.report import print_table
 from tasks.tracking import finite, flatten, page
@@ -27,6 +27,9 @@ def show(result: Any, parameters: dict[str, Any], summary: Path | None) -> None:
         print(f"use it: carryover finetune --model {result.folder} --target.path FILE --target.freq FREQ")
     elif isinstance(result, Outcome):
         show_outcome(result, parameters["target"].resolved(), parameters["model"])
+    elif isinstance(result, Promotion):
+        before, now = (f"version {v}" if v is not None else "none" for v in (result.previous, result.version))
+        print(f"{result.name}@champion: {before} -> {now} ({result.result}: {result.sentence})")
     elif isinstance(result, Leaderboard):
         print_board(result)
     if summary is not None:

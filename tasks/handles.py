@@ -177,6 +177,43 @@ class Decision(Section):
         return self.outcome == "promote"
 
 
+class Version(Section):
+    """A model in the registry."""
+
+    name: str = Field(description="registered model, named after its target")
+    number: int
+    uri: str = Field(description="MLflow address of the logged model")
+    weights: str = Field(description="digest of the weights")
+
+
+class Champion(Section):
+    """The version behind NAME@champion, fetched and checked."""
+
+    name: str
+    version: int
+    folder: Path
+    weights: str
+    horizon: int
+    freq: str
+    periods: tuple[int, int] = Field(description="short and long season")
+    gaps: str
+
+    @property
+    def season(self) -> int:
+        """Steps of the short season."""
+        return self.periods[0]
+
+
+class Promotion(Section):
+    """What became of @champion, in words. `superseded`: another became champion meanwhile, so compare anew."""
+
+    name: str
+    result: Literal["promoted", "kept", "already", "superseded", "rolled back"]
+    previous: int | None = Field(description="champion before; none: there was none")
+    version: int | None = Field(description="champion now")
+    sentence: str
+
+
 class Forecast(Section):
     """A written forecast file."""
 

@@ -120,7 +120,7 @@ def test_help_describes_every_option(name: str, capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit, match="0"):
         run([name, "--help"])
     shown = capsys.readouterr().out
-    assert "--target.path" in shown or name in ("pretrain", "leaderboard")
+    assert "--target.path" in shown or name in ("pretrain", "leaderboard", "rollback")
     assert "(default: None)" in shown
 
 

@@ -1,0 +1,212 @@
+"""Who is champion: looked up, promoted and rolled back, one change at a time, each in the ledger before it happens.
+
+MLflow's aliases know no compare-and-set: of two promoters the later one would win, even with the worse model. So a
+move is made under a lock, and only from the champion that the decision was made against.
+"""
+
+from typing import Literal
+
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from prefect import task
+
+from rnn_model.errors import ConfigError, IntegrityError
+from tasks.config import TrackingConfig
+from tasks.handles import Champion, Decision, Promotion, Version
+from tasks.ledger import Entry, Ledger, append, read_ledger
+from tasks.registry import ALIAS, GONE, READY, aliased, checked, find_version, ledger_path, locked, registry_name, store
+
+
+@task
+def find_champion(name: str, config: TrackingConfig) -> Champion | None:
+    """As `champion`."""
+    return champion(name, config)
+
+
+@task
+def promote_model(
+    version: Version, expected: Champion | None, decision: Decision, key: str, config: TrackingConfig
+) -> Promotion:
+    """As `promote`, against the champion that the decision was made with."""
+    return promote(version, expected.version if expected else None, decision, key, config)
+
+
+@task
+def roll_back(name: str, to: int | None, reason: str, config: TrackingConfig) -> Promotion:
+    """As `rollback`."""
+    return rollback(name, to, reason, config)
+
+
+def champion(name: str, config: TrackingConfig) -> Champion | None:
+    """The model behind NAME@champion, its files and weights checked; None where there never was one.
+
+    A promotion that a kill interrupted is finished or reverted first. Raises IntegrityError for a champion that was
+    deleted, lost its alias, or whose files are gone or changed.
+    """
+    name = registry_name(name)
+    with store(config) as client:
+        path = ledger_path(name, client.tracking_uri)
+        ledger = read_ledger(path)
+        if ledger.pending:
+            with locked(path):
+                ledger = _settled(client, name)
+        number = aliased(client, name)
+        if number is None:
+            _refuse_lost(name, ledger)
+            return None
+        folder, weights, card = checked(client, name, number, config)
+        return Champion(
+            name=name,
+            version=number,
+            folder=folder,
+            weights=weights,
+            horizon=card.horizon,
+            freq=card.freq,
+            periods=card.periods,
+            gaps=card.gaps,
+        )
+
+
+def promote(version: Version, expected: int | None, decision: Decision, key: str, config: TrackingConfig) -> Promotion:
+    """Move @champion to a version, if the decision says so and `expected` (none: no model) still is champion.
+
+    A run (`key`) that has promoted once does not do so again. Raises IntegrityError for a version that is not READY
+    or not what was registered; the champion is then as it was.
+    """
+    name, number = version.name, version.number
+    if not decision.promotes:
+        return Promotion(name=name, result="kept", previous=expected, version=expected, sentence=decision.sentence)
+    with store(config) as client, locked(ledger_path(name, client.tracking_uri)):
+        ledger, current = _settled(client, name), aliased(client, name)
+        if current is None:
+            _refuse_lost(name, ledger)
+        earlier = ledger.promoted(key)
+        if earlier is not None or current == number:
+            words = f"this run has promoted version {earlier.version} before" if earlier else f"version {number} is it"
+            return Promotion(name=name, result="already", previous=current, version=current, sentence=words)
+        if current != expected:
+            words = f"decided against {_title(expected)}, but {_title(current)} is champion by now; compare anew"
+            return Promotion(name=name, result="superseded", previous=expected, version=current, sentence=words)
+        _, weights, _ = checked(client, name, number, config)
+        if weights != version.weights:
+            raise IntegrityError(
+                f"model {name} version {number} holds other weights than what was decided on; compare anew"
+            )
+        _move(client, ledger, "promote", (current, number), (weights, key, decision.sentence))
+        return Promotion(name=name, result="promoted", previous=current, version=number, sentence=decision.sentence)
+
+
+def rollback(name: str, to: int | None, reason: str, config: TrackingConfig) -> Promotion:
+    """Move @champion to version `to`; none: to the one that was champion before the present one.
+
+    Raises ConfigError where there is no such version, IntegrityError where it cannot be used.
+    """
+    name = registry_name(name)
+    with store(config) as client, locked(ledger_path(name, client.tracking_uri)):
+        ledger, current = _settled(client, name), aliased(client, name)
+        number = _before(name, ledger) if to is None else to
+        if number == current:
+            words = f"version {number} is champion already"
+            return Promotion(name=name, result="already", previous=current, version=current, sentence=words)
+        if find_version(client, name, number) is None:
+            raise ConfigError(f"model {name} has no version {number} (any more); name another with --version")
+        _, weights, _ = checked(client, name, number, config)
+        _move(client, ledger, "rollback", (current, number), (weights, "", reason))
+        return Promotion(name=name, result="rolled back", previous=current, version=number, sentence=reason)
+
+
+def _before(name: str, ledger: Ledger) -> int:
+    """The version that was champion before the present one."""
+    if len(ledger.reigns) < 2:
+        known = f"version {ledger.champion} is its first champion" if ledger.champion else "it never had a champion"
+        raise ConfigError(f"model {name} cannot be rolled back: {known}; name a version with --version")
+    return ledger.reigns[-2].version
+
+
+def _move(
+    client: MlflowClient,
+    ledger: Ledger,
+    kind: Literal["promote", "rollback"],
+    versions: tuple[int | None, int],
+    about: tuple[str, str, str],
+) -> None:
+    """Announce, set the alias, read it back, say that it is done; the caller holds the lock.
+
+    A kill in between leaves the announcement, which `_settled` finds. `versions` are from and to, `about` the weights,
+    the run's key and the reason.
+    """
+    (previous, version), (weights, key, sentence) = versions, about
+    ledger = append(ledger, kind=kind, previous=previous, version=version, weights=weights, key=key, sentence=sentence)
+    name = ledger.path.name.removesuffix(".ledger.jsonl")
+    found = _set_alias(client, name, version)
+    if found == version:
+        _end(ledger, "done")
+        return
+    if found is None and previous is not None:  # MLflow drops an alias with its version: the old one goes on
+        _set_alias(client, name, previous)
+    _end(ledger, "reverted")
+    raise IntegrityError(
+        f"model {name}: @{ALIAS} reads {_title(found)} after it was moved to version {version}; look who else moves it"
+    )
+
+
+def _set_alias(client: MlflowClient, name: str, version: int) -> int | None:
+    """Set the alias and read it back; a version that was deleted meanwhile leaves things as they are."""
+    try:
+        client.set_registered_model_alias(name, ALIAS, str(version))
+    except MlflowException as error:
+        if error.error_code != GONE:
+            raise
+    return aliased(client, name)
+
+
+def _settled(client: MlflowClient, name: str) -> Ledger:
+    """The ledger with no end open and up to the alias as it stands; the caller holds the lock.
+
+    A move that was announced before a kill is finished, unless the alias went elsewhere or its version is no more.
+    """
+    ledger, current = read_ledger(ledger_path(name, client.tracking_uri)), aliased(client, name)
+    pending = ledger.pending
+    if pending is not None:
+        if current == pending.previous and _usable(client, name, pending.version):
+            current = _set_alias(client, name, pending.version)
+        ledger = _end(ledger, "done" if current == pending.version else "reverted")
+    if current is not None and current != ledger.champion:
+        found = find_version(client, name, current)
+        weights = found.tags.get("carryover.weights", "") if found else ""
+        ledger = append(
+            ledger,
+            kind="outside",
+            previous=ledger.champion,
+            version=current,
+            weights=weights,
+            key="",
+            sentence=f"@{ALIAS} was found moved",
+        )
+    return ledger
+
+
+def _end(ledger: Ledger, kind: Literal["done", "reverted"]) -> Ledger:
+    """Say how the announced move ended."""
+    announced: Entry = ledger.entries[-1]
+    return append(
+        ledger, kind=kind, **announced.model_dump(include={"previous", "version", "weights", "key", "sentence"})
+    )
+
+
+def _usable(client: MlflowClient, name: str, number: int) -> bool:
+    found = find_version(client, name, number)
+    return found is not None and found.status == READY
+
+
+def _refuse_lost(name: str, ledger: Ledger) -> None:
+    """Raise IntegrityError for a champion that the ledger knows and the registry does not: someone deleted it."""
+    if ledger.champion is not None:
+        raise IntegrityError(
+            f"model {name}: @{ALIAS} is gone, {ledger.path} knows version {ledger.champion} as champion; "
+            f"carryover rollback --name {name} --version N names one, or move the ledger away if the store is new"
+        )
+
+
+def _title(version: int | None) -> str:
+    return "no model" if version is None else f"version {version}"

@@ -1,0 +1,238 @@
+"""Versions of registered models: what is known of each, one per weights, and the lock under which they change."""
+
+import hashlib
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from prefect import task
+from pydantic import BaseModel
+
+from rnn_model.artefact import digest_json, held
+from rnn_model.checkpoint import ModelCard, load_model, weights_digest
+from rnn_model.errors import BusyError, ConfigError, IntegrityError, ServiceError
+from tasks.config import TrackingConfig, code_digest, home
+from tasks.connection import connected, masked
+from tasks.handles import Decision, Model, Version
+from tasks.tracking import fetch_model
+
+ALIAS = "champion"
+READY = "READY"
+NAME_LIMIT = 80  # characters: the name is also that of files
+RESERVED = re.compile(
+    r"latest|v\d+|m-.*", re.IGNORECASE
+)  # aliases that MLflow keeps, and what its model ids begin with
+TABLE_LIMIT = 5000  # characters of a tag that servers of every release take; a longer table goes to the run's artifacts
+TABLE = "gate/decision.json"
+WAIT_SECONDS = 60.0  # a promotion takes a second or two
+GONE = "RESOURCE_DOES_NOT_EXIST"
+
+
+@task
+def register_model(name: str, uri: str, model: Model, decision: Decision, key: str, config: TrackingConfig) -> Version:
+    """As `register`."""
+    return register(name, uri, model, decision, key, config)
+
+
+def register(name: str, uri: str, model: Model, decision: Decision, key: str, config: TrackingConfig) -> Version:
+    """A logged model (models:/m-...) as a version of a registered one, with where it comes from and what was decided.
+
+    Equal weights that predict alike have one version: asked again, that one is returned, with the new decision unless
+    it is the champion. `key` names the run (`run_key`). Raises IntegrityError for a model that is not READY, or whose
+    weights are not those of `model`.
+    """
+    name = registry_name(name)
+    with store(config) as client, locked(ledger_path(name, client.tracking_uri)):
+        logged = client.get_logged_model(uri.removeprefix("models:/"))
+        if str(logged.status) != READY:
+            raise IntegrityError(
+                f"model {uri} reads {logged.status}, not {READY}; run the pipeline again to log it anew"
+            )
+        weights, card = contents(fetch_model(uri, config))
+        if weights != model.weights:
+            raise IntegrityError(
+                f"model {uri} holds weights {weights[:12]}, {model.folder} {model.weights[:12]}; log it anew"
+            )
+        decided = _decision_tags(client, decision, logged.source_run_id)
+        origin = _origin_tags(weights, card, key)
+        known = _same(client, name, origin["carryover.identity"])
+        if known is None:
+            _make_model(client, name)
+            known = client.create_model_version(
+                name, uri, logged.source_run_id, tags=origin | decided, description=decision.sentence
+            )
+        elif aliased(client, name) != int(known.version):
+            for tag, text in decided.items():
+                client.set_model_version_tag(name, str(known.version), tag, text)
+        check_ready(known)
+        return Version(name=name, number=int(known.version), uri=str(known.source), weights=weights)
+
+
+def registry_name(target: str) -> str:
+    """A target's name as a registered model's: letters, digits, - and _, no word that MLflow keeps for itself.
+
+    A name that has to be changed gets a digest of the original, so that two targets never share one.
+    """
+    plain = re.sub(r"[^A-Za-z0-9_-]", "-", target)
+    if plain and plain == target and len(plain) <= NAME_LIMIT and not RESERVED.fullmatch(plain):
+        return plain
+    head = re.sub("^m-", "m_", plain, flags=re.IGNORECASE)[: NAME_LIMIT - 9].strip("-") or "target"
+    return f"{head}-{hashlib.sha256(target.encode()).hexdigest()[:8]}"
+
+
+def run_key(data: str, sections: Mapping[str, Any]) -> str:
+    """What a run is known by: its data's fingerprint, its settings (where they are logged left out) and the code."""
+    plain = {k: v.model_dump(mode="json") if isinstance(v, BaseModel) else v for k, v in sections.items()}
+    plain.pop("tracking", None)
+    return digest_json([data, plain, code_digest("flows", "tasks", "rnn_model")])
+
+
+@contextmanager
+def store(config: TrackingConfig) -> Iterator[MlflowClient]:
+    """A client for a `with` block; a store that fails within it is a ServiceError (69)."""
+    with connected(config) as client:
+        try:
+            yield client
+        except MlflowException as error:
+            where = masked(client.tracking_uri)
+            raise ServiceError(f"MLflow at {where} failed ({error.error_code}); run it again") from error
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """The right to change a registered model, given its ledger; waits for others. Raises BusyError after a minute.
+
+    The lock is this machine's. Promotions from several machines need one that they share.
+    """
+    deadline = time.monotonic() + WAIT_SECONDS
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(held(path.with_name(path.name.removesuffix(".ledger.jsonl"))))
+                break
+            except BusyError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+        yield
+
+
+def ledger_path(name: str, uri: str) -> Path:
+    """Where the ledger of a registered model stands: under registry/ for the data folder's own store, else in a
+    folder of the store's there, as versions of two stores have nothing to do with each other."""
+    folder, uri = home() / "registry", masked(uri)
+    if uri != f"sqlite:///{home() / 'mlflow.db'}":
+        folder /= hashlib.sha256(uri.encode()).hexdigest()[:12]
+    return folder / f"{name}.ledger.jsonl"
+
+
+def aliased(client: MlflowClient, name: str) -> int | None:
+    """The version behind NAME@champion; None where nothing is."""
+    try:
+        number = client.get_registered_model(name).aliases.get(ALIAS)
+    except MlflowException as error:
+        if error.error_code == GONE:
+            return None
+        raise
+    return None if number is None else int(number)
+
+
+def find_version(client: MlflowClient, name: str, number: int) -> ModelVersion | None:
+    """A version; None where it does not exist, or not any more."""
+    try:
+        return client.get_model_version(name, str(number))
+    except MlflowException as error:
+        if error.error_code == GONE:
+            return None
+        raise
+
+
+def checked(client: MlflowClient, name: str, number: int, config: TrackingConfig) -> tuple[Path, str, ModelCard]:
+    """Model folder, digest of the weights and card of a version that may be used.
+
+    Raises IntegrityError where it is deleted, not READY, its files are gone or changed, or its weights are not those
+    it was registered with.
+    """
+    found, title = find_version(client, name, number), f"model {name} version {number}"
+    if found is None:
+        raise IntegrityError(f"{title}: deleted from the registry; carryover rollback --name {name} leads to another")
+    check_ready(found)
+    try:
+        folder = fetch_model(f"models:/{name}/{number}", config)
+    except ConfigError:
+        raise IntegrityError(
+            f"{title}: its files are gone from the store; put them back, or carryover rollback --name {name}"
+        ) from None
+    weights, card = contents(folder)
+    promised = found.tags.get("carryover.weights", "none")
+    if weights != promised:
+        raise IntegrityError(
+            f"{title}: holds weights {weights[:12]}, was registered with {promised[:12]}; "
+            f"carryover rollback --name {name}"
+        )
+    return folder, weights, card
+
+
+def check_ready(version: ModelVersion) -> None:
+    """Raise IntegrityError for a version whose registration did not come to its end."""
+    if version.status != READY:
+        raise IntegrityError(
+            f"model {version.name} version {version.version} reads {version.status}, not {READY}; register it anew"
+        )
+
+
+def contents(folder: Path) -> tuple[str, ModelCard]:
+    """Digest of the weights, and the card, of a model folder."""
+    network, card = load_model(folder)
+    return weights_digest(network), card
+
+
+def _same(client: MlflowClient, name: str, identity: str) -> ModelVersion | None:
+    """The version that predicts the same, where one was registered to its end."""
+    query = f"name = '{name}' and tags.`carryover.identity` = '{identity}'"
+    found = [v for v in client.search_model_versions(query) if v.status == READY]
+    return min(found, key=lambda v: int(v.version), default=None)
+
+
+def _origin_tags(weights: str, card: ModelCard, key: str) -> dict[str, str]:
+    """What a version is and where it comes from; never changed afterwards."""
+    predicts = card.model_dump(mode="json", exclude={"seen", "lineage", "strategy"})
+    known = {
+        "weights": weights,
+        "identity": digest_json([weights, predicts]),
+        "strategy": card.strategy,
+        "parent": card.lineage.get("parent", ""),
+        "source": card.lineage.get("source", ""),
+        "data": card.lineage.get("target", ""),
+        "code": code_digest("flows", "tasks", "rnn_model"),
+        "key": key,
+    }
+    return {f"carryover.{name}": text for name, text in known.items() if text}
+
+
+def _decision_tags(client: MlflowClient, decision: Decision, run_id: str | None) -> dict[str, str]:
+    """The decision and the table behind it; a table too long for a tag is an artifact of the run that logged it."""
+    table = decision.model_dump_json()
+    if len(table) > TABLE_LIMIT and run_id:
+        client.log_text(run_id, table, TABLE)
+        table = f"runs:/{run_id}/{TABLE}"
+    return {
+        "carryover.decision": decision.outcome,
+        "carryover.sentence": decision.sentence,
+        "carryover.table": table,
+        "carryover.evaluation": decision.fingerprint,
+    }
+
+
+def _make_model(client: MlflowClient, name: str) -> None:
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise

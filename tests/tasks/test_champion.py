@@ -1,0 +1,394 @@
+"""Versions are registered once, only a decision moves @champion, and nothing that is damaged becomes it."""
+
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from rnn_model.artefact import held
+from rnn_model.checkpoint import ModelCard, load_model, save_model, weights_digest
+from rnn_model.config import ModelConfig
+from rnn_model.errors import BusyError, ConfigError, IntegrityError
+from rnn_model.network import build_network
+from tasks import champion as champions
+from tasks import registry
+from tasks.champion import champion, promote, rollback
+from tasks.config import TrackingConfig, WindowConfig, home
+from tasks.connection import connected
+from tasks.handles import Decision, Effect, Model, Version
+from tasks.ledger import Ledger, read_ledger
+from tasks.registry import ledger_path, register, registry_name, run_key
+from tasks.tracking import fetch_model
+
+SAYS = {"metric": "SQL", "champion": "SeasonalNaive", "challenger": "full", "fingerprint": "f1"}
+YES = Decision(outcome="promote", sentence="4% better on 12 series", **SAYS)
+FROM = {"target": "d" * 64, "parent": "p" * 64, "source": "s" * 64}  # digests
+NO = Decision(outcome="not enough evidence", sentence="no difference that chance would not make", **SAYS)
+
+
+class Shelf:
+    """Logged models, and what a test does with them under a name of its own."""
+
+    def __init__(self, config: TrackingConfig, logged: list[tuple[str, Model]], name: str) -> None:
+        self.config, self.logged, self.name = config, logged, name
+
+    def register(self, number: int, decision: Decision = YES, key: str = "night") -> Version:
+        uri, model = self.logged[number - 1]
+        return register(self.name, uri, model, decision, key, self.config)
+
+    def promote(self, number: int, expected: int | None, key: str | None = None) -> str:
+        key = key or f"night {number}"
+        return promote(self.register(number, key=key), expected, YES, key, self.config).result
+
+    def succession(self, *numbers: int) -> None:
+        before = None
+        for number in numbers:
+            assert self.promote(number, before) == "promoted"
+            before = number
+
+    @property
+    def champion(self) -> int | None:
+        found = champion(self.name, self.config)
+        return found.version if found else None
+
+    @property
+    def client(self) -> MlflowClient:
+        return MlflowClient(self.config.uri)
+
+    @property
+    def ledger(self) -> Ledger:
+        return read_ledger(ledger_path(self.name, str(self.config.uri)))
+
+    def execute(self, statement: str) -> None:
+        """Change the store behind MLflow's back."""
+        with sqlite3.connect(str(self.config.uri).removeprefix("sqlite:///")) as database:
+            database.execute(statement)
+        database.close()
+
+
+@pytest.fixture(scope="module")
+def logged(store: TrackingConfig, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, Model]]:
+    """Three models that differ in their weights, each logged once."""
+    root = tmp_path_factory.mktemp("logged")
+    made = []
+    with connected(store) as client:
+        experiment = client.create_experiment(root.name, artifact_location=(root / "artifacts").as_uri())
+        for seed in range(3):
+            network = build_network(ModelConfig(width=8, num_layers=1, patch=4, context=16), 4, seed=seed)
+            card = ModelCard(model=network.config, freq="D", periods=(7, 364), horizon=4, strategy="full", lineage=FROM)
+            folder = save_model(network, card, root / str(seed) / "model")
+            about = client.create_logged_model(experiment, source_run_id=client.create_run(experiment).info.run_id)
+            client.log_model_artifacts(about.model_id, str(folder.parent))
+            client.finalize_logged_model(about.model_id, "READY")
+            model = Model(folder=folder, weights=weights_digest(network), strategy="full", context=16)
+            made.append((about.model_uri, model))
+    return made
+
+
+@pytest.fixture
+def shelf(store: TrackingConfig, logged: list[tuple[str, Model]], tmp_path: Path) -> Shelf:
+    return Shelf(store, logged, registry_name(tmp_path.name))
+
+
+# ---- versions
+
+
+def test_a_version_says_what_it_is_and_what_was_decided(shelf: Shelf) -> None:
+    made = shelf.register(1)
+    tags = shelf.client.get_model_version(shelf.name, str(made.number)).tags
+    expected = {"weights": made.weights, "parent": FROM["parent"], "data": FROM["target"], "source": FROM["source"]}
+    expected |= {"key": "night", "strategy": "full"}
+    expected |= {"evaluation": "f1", "decision": "promote", "sentence": YES.sentence, "table": YES.model_dump_json()}
+    assert {name: tags[f"carryover.{name}"] for name in expected} == expected
+    assert len(tags["carryover.code"]) == 64
+
+
+def test_equal_weights_have_one_version(shelf: Shelf) -> None:
+    assert [shelf.register(n).number for n in (1, 2, 1, 2)] == [1, 2, 1, 2]
+    assert len(shelf.client.search_model_versions(f"name='{shelf.name}'")) == 2
+
+
+def test_a_version_shows_the_last_decision_about_it_until_it_is_champion(shelf: Shelf) -> None:
+    def shown() -> str:
+        return str(shelf.client.get_model_version(shelf.name, "1").tags["carryover.decision"])
+
+    shelf.register(1, NO)
+    assert shown() == "not enough evidence"
+    shelf.promote(1, None)
+    shelf.register(1, NO)
+    assert shown() == "promote"
+
+
+def test_a_long_decision_table_is_an_artifact_of_the_run(shelf: Shelf, tmp_path: Path) -> None:
+    effect = Effect(part="step=1", series=9, windows=27, champion=1, challenger=0.9, gain=0.1, low=0.05, high=0.15, p=0)
+    long = YES.model_copy(update={"effects": (effect,) * 60})
+    shelf.register(1, long)
+    place = shelf.client.get_model_version(shelf.name, "1").tags["carryover.table"]
+    run_id = place.removeprefix("runs:/").partition("/")[0]
+    written = shelf.client.download_artifacts(run_id, "gate/decision.json", str(tmp_path))
+    assert Decision.model_validate_json(Path(written).read_text()) == long
+
+
+def test_weights_other_than_the_models_are_refused(shelf: Shelf) -> None:
+    (uri, _), (_, other) = shelf.logged[0], shelf.logged[1]
+    with pytest.raises(IntegrityError, match="holds weights"):
+        register(shelf.name, uri, other, YES, "night", shelf.config)
+
+
+def test_a_logged_model_that_is_not_ready_is_refused(shelf: Shelf) -> None:
+    experiment = shelf.client.get_logged_model(shelf.logged[0][0].removeprefix("models:/")).experiment_id
+    pending = shelf.client.create_logged_model(experiment, name="pending")
+    with pytest.raises(IntegrityError, match="PENDING, not READY"):
+        register(shelf.name, f"models:/{pending.model_id}", shelf.logged[0][1], YES, "night", shelf.config)
+
+
+@pytest.mark.parametrize("name", ["latest", "V12", "m-1", "a/b", "a:b", "..", "", "Umsätze", "x" * 300, "a b"])
+def test_every_target_name_gives_a_name_that_registry_and_files_take(name: str) -> None:
+    made = registry_name(name)
+    assert registry_name(made) == made
+    assert set(made) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
+    assert 1 <= len(made) <= 100
+
+
+def test_names_that_had_to_be_changed_stay_different() -> None:
+    assert registry_name("sales_2024") == "sales_2024"
+    assert len({registry_name(name) for name in ("a/b", "a:b", "a-b", "a b")}) == 4
+
+
+def test_a_runs_key_changes_with_data_and_settings_and_not_with_where_it_is_logged() -> None:
+    sections = {"window": WindowConfig(horizon=4), "tracking": TrackingConfig(), "seed": 1}
+    assert run_key("d", sections) == run_key("d", sections | {"tracking": TrackingConfig(experiment="x")})
+    others = [sections | {"window": WindowConfig(horizon=5)}, sections | {"seed": 2}]
+    assert len({run_key("d", sections), run_key("e", sections), *(run_key("d", other) for other in others)}) == 4
+
+
+# ---- promotion
+
+
+def test_the_first_promotion_makes_a_champion(shelf: Shelf) -> None:
+    assert shelf.champion is None
+    assert shelf.promote(1, None) == "promoted"
+    found = champion(shelf.name, shelf.config)
+    assert found is not None
+    assert (found.version, found.weights) == (1, shelf.logged[0][1].weights)
+    assert (found.horizon, found.freq, found.season, found.gaps) == (4, "D", 7, "missing")
+
+
+def test_the_models_address_leads_to_the_champions_folder(shelf: Shelf) -> None:
+    shelf.succession(1, 2)
+    folder = fetch_model(f"models:/{shelf.name}@champion", shelf.config)
+    assert weights_digest(load_model(folder)[0]) == shelf.logged[1][1].weights
+
+
+def test_only_the_decision_to_promote_moves_the_champion(shelf: Shelf) -> None:
+    shelf.promote(1, None)
+    kept = promote(shelf.register(2), 1, NO, "night 2", shelf.config)
+    assert (kept.result, kept.version, kept.sentence) == ("kept", 1, NO.sentence)
+    assert shelf.champion == 1
+
+
+def test_a_decision_against_another_champion_is_superseded(shelf: Shelf) -> None:
+    shelf.succession(1, 2)
+    late = promote(shelf.register(3), 1, YES, "late", shelf.config)
+    assert (late.result, late.version) == ("superseded", 2)
+    assert "decided against version 1, but version 2 is champion by now" in late.sentence
+    assert shelf.champion == 2
+    assert promote(shelf.register(3), None, YES, "late", shelf.config).result == "superseded"
+
+
+def test_the_same_run_promotes_once(shelf: Shelf) -> None:
+    shelf.promote(1, None, key="a")
+    before = shelf.ledger
+    assert shelf.promote(1, None, key="a") == "already"
+    assert shelf.ledger == before
+    rollback_to = shelf.promote(2, 1, key="b")
+    assert rollback_to == "promoted"
+    rollback(shelf.name, None, "complaints", shelf.config)
+    assert shelf.promote(2, 1, key="b") == "already"
+    assert shelf.champion == 1
+
+
+def test_every_promotion_is_announced_and_ended_in_the_ledger(shelf: Shelf) -> None:
+    shelf.succession(1, 2)
+    assert [(e.kind, e.previous, e.version) for e in shelf.ledger.entries] == [
+        ("promote", None, 1),
+        ("done", None, 1),
+        ("promote", 1, 2),
+        ("done", 1, 2),
+    ]
+    assert [(e.weights, e.key, e.sentence) for e in shelf.ledger.moves] == [
+        (shelf.logged[n][1].weights, f"night {n + 1}", YES.sentence) for n in range(2)
+    ]
+
+
+@pytest.mark.parametrize("status", ["PENDING_REGISTRATION", "FAILED_REGISTRATION"])
+def test_a_version_that_is_not_ready_is_never_promoted(shelf: Shelf, status: str) -> None:
+    version = shelf.register(1)
+    shelf.execute(f"update model_versions set status = '{status}' where name = '{shelf.name}'")
+    with pytest.raises(IntegrityError, match=f"reads {status}, not READY"):
+        promote(version, None, YES, "night", shelf.config)
+    assert shelf.champion is None
+    assert shelf.register(1).number == 2  # registered anew
+
+
+def test_a_version_deleted_while_it_is_promoted_leaves_the_champion(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.succession(1)
+    version = shelf.register(2)
+    real = champions._set_alias
+
+    def meanwhile(client: MlflowClient, name: str, number: int) -> int | None:
+        if number == version.number:
+            client.delete_model_version(name, str(number))
+        return real(client, name, number)
+
+    monkeypatch.setattr(champions, "_set_alias", meanwhile)
+    with pytest.raises(IntegrityError, match="reads version 1 after it was moved to version 2"):
+        promote(version, 1, YES, "night 2", shelf.config)
+    assert shelf.champion == 1
+    assert shelf.ledger.champion == 1
+
+
+def test_a_promotion_waits_for_the_lock_and_says_who_has_it(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = shelf.register(1)
+    monkeypatch.setattr(registry, "WAIT_SECONDS", 0.1)
+    path = ledger_path(shelf.name, str(shelf.config.uri))
+    with held(path.with_name(shelf.name)), pytest.raises(BusyError, match="process"):
+        promote(version, None, YES, "night", shelf.config)
+    assert promote(version, None, YES, "night", shelf.config).result == "promoted"
+
+
+def test_a_champion_moved_by_hand_is_noted_and_kept(shelf: Shelf) -> None:
+    shelf.succession(1, 2)
+    shelf.client.set_registered_model_alias(shelf.name, "champion", "1")
+    assert shelf.champion == 1
+    assert shelf.promote(3, 1) == "promoted"
+    assert [(e.kind, e.version) for e in shelf.ledger.moves][-2:] == [("outside", 1), ("promote", 3)]
+
+
+# ---- a champion that is not what it was
+
+
+def damage_weights(shelf: Shelf) -> Callable[[], None]:
+    path = fetch_model(f"models:/{shelf.name}@champion", shelf.config) / "weights.safetensors"
+    good = path.read_bytes()
+    path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    return lambda: path.write_bytes(good) and None  # type: ignore[func-returns-value]
+
+
+def take_files_away(shelf: Shelf) -> Callable[[], None]:
+    folder = fetch_model(f"models:/{shelf.name}@champion", shelf.config).parents[1]
+    aside = folder.with_name("aside")
+    folder.rename(aside)
+    return lambda: aside.rename(folder) and None  # type: ignore[func-returns-value]
+
+
+@pytest.mark.parametrize("harm", [damage_weights, take_files_away])
+def test_a_champion_whose_files_are_not_what_they_were_is_an_error(
+    shelf: Shelf, harm: Callable[[Shelf], Callable[[], None]]
+) -> None:
+    shelf.succession(1)
+    mend = harm(shelf)
+    try:
+        with pytest.raises(IntegrityError) as raised:
+            _ = shelf.champion
+    finally:
+        mend()
+    assert "\n" not in str(raised.value)
+    assert shelf.champion == 1
+
+
+def test_a_champion_whose_weights_are_not_those_registered_is_an_error(shelf: Shelf) -> None:
+    shelf.succession(1)
+    shelf.client.set_model_version_tag(shelf.name, "1", "carryover.weights", "f" * 64)
+    with pytest.raises(IntegrityError, match="was registered with ffffffffffff"):
+        _ = shelf.champion
+
+
+def test_a_deleted_champion_is_an_error_until_another_is_named(shelf: Shelf) -> None:
+    shelf.succession(1, 2)
+    shelf.client.delete_model_version(shelf.name, "2")
+    with pytest.raises(IntegrityError, match="knows version 2 as champion"):
+        _ = shelf.champion
+    with pytest.raises(IntegrityError, match="knows version 2 as champion"):
+        shelf.promote(3, None)
+    assert rollback(shelf.name, None, "deleted", shelf.config).version == 1
+    assert shelf.champion == 1
+
+
+def test_an_alias_that_points_to_nothing_is_an_error(shelf: Shelf) -> None:
+    shelf.succession(1)
+    shelf.execute(f"update registered_model_aliases set version = 99 where name = '{shelf.name}'")
+    with pytest.raises(IntegrityError, match="version 99: deleted from the registry"):
+        _ = shelf.champion
+
+
+def test_a_champion_in_a_ledger_that_was_changed_is_an_error(shelf: Shelf) -> None:
+    shelf.succession(1, 2)
+    shelf.ledger.path.write_bytes(shelf.ledger.path.read_bytes().replace(b"4% better", b"9% better"))
+    with pytest.raises(IntegrityError, match="line 1 is not what was written"):
+        _ = shelf.champion
+
+
+# ---- rollback
+
+
+def test_rollback_goes_to_the_champion_before(shelf: Shelf) -> None:
+    shelf.succession(1, 2, 3)
+    done = rollback(shelf.name, None, "complaints", shelf.config)
+    assert (done.result, done.previous, done.version) == ("rolled back", 3, 2)
+    assert rollback(shelf.name, None, "more", shelf.config).version == 1
+    assert shelf.champion == 1
+    assert [(e.version, e.sentence) for e in shelf.ledger.moves if e.kind == "rollback"] == [
+        (2, "complaints"),
+        (1, "more"),
+    ]
+
+
+def test_rollback_to_a_version_by_number(shelf: Shelf) -> None:
+    shelf.succession(1, 2, 3)
+    assert rollback(shelf.name, 1, "the first one", shelf.config).version == 1
+    assert rollback(shelf.name, 1, "again", shelf.config).result == "already"
+    assert rollback(shelf.name, 3, "after all", shelf.config).version == 3
+
+
+@pytest.mark.parametrize(
+    ("succession", "to", "words"),
+    [
+        ((), None, "it never had a champion"),
+        ((1,), None, "version 1 is its first champion"),
+        ((1, 2), 7, "has no version 7"),
+    ],
+)
+def test_a_rollback_that_leads_nowhere_is_refused(
+    shelf: Shelf, succession: tuple[int, ...], to: int | None, words: str
+) -> None:
+    shelf.succession(*succession)
+    with pytest.raises(ConfigError, match=words):
+        rollback(shelf.name, to, "why", shelf.config)
+    assert shelf.champion == (succession[-1] if succession else None)
+
+
+# ---- files
+
+
+def test_ledgers_of_two_stores_stand_apart() -> None:
+    folder = home() / "registry"
+    assert ledger_path("sales", f"sqlite:///{home() / 'mlflow.db'}") == folder / "sales.ledger.jsonl"
+    server, other = (ledger_path("sales", f"http://127.0.0.1:{port}") for port in (5000, 5001))
+    assert folder == server.parent.parent == other.parent.parent
+    assert server != other
+
+
+def test_a_new_password_leaves_the_ledger_where_it_is() -> None:
+    assert ledger_path("sales", "http://me:old@mlflow.lan") == ledger_path("sales", "http://me:new@mlflow.lan")
+
+
+def test_a_ledger_can_be_read_by_any_program(shelf: Shelf) -> None:
+    shelf.succession(1)
+    first = json.loads(shelf.ledger.path.read_text().splitlines()[0])
+    assert {"seq", "time", "previous", "version", "weights", "key", "sentence", "before"} <= set(first)
