@@ -66,7 +66,13 @@ def overall(scores: pl.DataFrame) -> dict[str, float]:
     size = pl.col("sum_abs").sum()
     wql = pl.when(size > 0).then(2 * (pl.col("QL") * n).sum() / size).alias("WQL")
     row = scores.select(
-        mean("MASE"), mean("RMSSE"), mean("sMAPE", pl.col("n_smape")), mean("MAE"), wql, mean("SQL"), mean("coverage_80")
+        mean("MASE"),
+        mean("RMSSE"),
+        mean("sMAPE", pl.col("n_smape")),
+        mean("MAE"),
+        wql,
+        mean("SQL"),
+        mean("coverage_80"),
     )
     return {name: float("nan") if value is None else float(value) for name, value in row.row(0, named=True).items()}
 
