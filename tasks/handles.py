@@ -154,7 +154,7 @@ class Check(Section):
     """One floor of the gate."""
 
     name: str
-    value: float
+    value: float | None = Field(description="what was measured; none where there was nothing to measure")
     allowed: str = Field(description="what was asked, in words")
     passed: bool
 

@@ -10,27 +10,29 @@ from utilsforecast import losses
 from rnn_model.config import DECILES, QUANTILES
 
 MEDIAN = "0.5"
-METRICS = ("MASE", "RMSSE", "sMAPE", "MAE", "WQL", "coverage_80", "OWA")
+METRICS = ("MASE", "RMSSE", "sMAPE", "MAE", "WQL", "SQL", "coverage_80", "OWA")
 DEFINITIONS = {
     "MASE": "mean |y - median| over series and steps, each over the mean absolute seasonal difference of its history",
     "RMSSE": "root of mean squared error over mean squared seasonal difference of the history, averaged over series",
     "sMAPE": "mean of 200 |y - median| / (|y| + |median|), in percent; steps where both are 0 are left out",
     "MAE": "mean |y - median|, in the data's units",
     "WQL": "2 * summed quantile loss / summed |y|, averaged over the nine deciles; unknown where every y is 0",
+    "SQL": "2 * mean quantile loss over steps and the nine deciles, over the scale of MASE, averaged over series",
     "coverage_80": "share of y from the 0.1 to the 0.9 decile",
     "OWA": "mean of sMAPE and MASE, each relative to SeasonalNaive on the same windows",
     "season": "differences are one season apart; one step where the history is no longer than a season",
-    "weights": "every observed (series, cutoff, step) counts once; where the scale is 0, MASE and RMSSE skip it",
+    "weights": "every observed (series, cutoff, step) counts once; where the scale is 0, MASE, RMSSE and SQL skip it",
 }
 KEYS = ["unique_id", "cutoff"]
+SCALED = ("MASE", "RMSSE", "SQL")  # unknown where the history never changes
 NOT_BOTH_ZERO = (pl.col("y") != 0) | (pl.col(MEDIAN) != 0)
 
 
 def per_series(forecast: pl.DataFrame, history: pl.DataFrame, season: int) -> pl.DataFrame:
-    """One line per (unique_id, cutoff): n observed steps, MASE, RMSSE, sMAPE, MAE, QL, coverage_80, sum_abs.
+    """One line per (unique_id, cutoff): n observed steps, MASE, RMSSE, SQL, sMAPE, MAE, QL, coverage_80, sum_abs.
 
     `history` holds unique_id, ds, y of every series; rows after a cutoff do not count towards its scale.
-    MASE and RMSSE are null where the scale is 0.
+    MASE, RMSSE and SQL are null where the scale is 0.
     """
     seen = forecast.filter(pl.col("y").is_not_null())
     past = history.filter(pl.col("y").is_not_null()).select("unique_id", "ds", "y")
@@ -64,7 +66,13 @@ def overall(scores: pl.DataFrame) -> dict[str, float]:
     size = pl.col("sum_abs").sum()
     wql = pl.when(size > 0).then(2 * (pl.col("QL") * n).sum() / size).alias("WQL")
     row = scores.select(
-        mean("MASE"), mean("RMSSE"), mean("sMAPE", pl.col("n_smape")), mean("MAE"), wql, mean("coverage_80")
+        mean("MASE"),
+        mean("RMSSE"),
+        mean("sMAPE", pl.col("n_smape")),
+        mean("MAE"),
+        wql,
+        mean("SQL"),
+        mean("coverage_80"),
     )
     return {name: float("nan") if value is None else float(value) for name, value in row.row(0, named=True).items()}
 
@@ -114,7 +122,7 @@ def calibration(forecast: pl.DataFrame) -> list[float]:
 
 
 def _scaled(frame: pl.DataFrame, past: pl.DataFrame, season: int) -> pl.DataFrame:
-    """MASE and RMSSE, with differences one step apart for histories no longer than a season."""
+    """MASE, RMSSE and SQL, with differences one step apart for histories no longer than a season."""
     cutoffs = frame.select(KEYS).unique()
     known = past.join(cutoffs, on="unique_id").filter(pl.col("ds") <= pl.col("cutoff")).group_by(KEYS).len()
     parts = []
@@ -125,8 +133,9 @@ def _scaled(frame: pl.DataFrame, past: pl.DataFrame, season: int) -> pl.DataFram
             continue
         own = past.join(chosen.select("unique_id").unique(), on="unique_id", how="semi", maintain_order="left")
         mase = losses.mase(rows, ["m"], lag, own).rename({"m": "MASE"})
-        parts.append(mase.join(losses.rmsse(rows, ["m"], lag, own).rename({"m": "RMSSE"}), on=KEYS))
-    empty = pl.DataFrame(schema=frame.select(KEYS).schema | {"MASE": pl.Float64, "RMSSE": pl.Float64})
-    both = pl.concat(parts) if parts else empty
-    finite = [pl.when(pl.col(c).is_finite()).then(pl.col(c)).alias(c) for c in ("MASE", "RMSSE")]
-    return both.with_columns(finite)
+        rmsse = losses.rmsse(rows, ["m"], lag, own).rename({"m": "RMSSE"})
+        sql = losses.scaled_mqloss(rows, {"SQL": list(DECILES)}, np.array(QUANTILES), lag, own)
+        parts.append(mase.join(rmsse, on=KEYS).join(sql.with_columns(pl.col("SQL") * 2), on=KEYS))
+    empty = pl.DataFrame(schema=frame.select(KEYS).schema | dict.fromkeys(SCALED, pl.Float64))
+    scaled = pl.concat(parts) if parts else empty
+    return scaled.with_columns(pl.when(pl.col(c).is_finite()).then(pl.col(c)).alias(c) for c in SCALED)

@@ -70,7 +70,7 @@ def test_every_model_has_the_same_metric_names(outcome: Outcome) -> None:
         {m for m in run_of(outcome, run_id).data.metrics if m.startswith("backtest/")}
         for run_id in outcome.evaluation.runs.values()
     ]
-    expected = {"MASE", "RMSSE", "sMAPE", "MAE", "WQL", "coverage_80", "OWA"}
+    expected = {"MASE", "RMSSE", "sMAPE", "MAE", "WQL", "SQL", "coverage_80", "OWA"}
     parent = {m for m in run_of(outcome).data.metrics if m.startswith("backtest/")}
     assert all(found == {f"backtest/{m}" for m in expected} for found in [*names, parent])
 

@@ -57,7 +57,7 @@ def scored(series: Series, deciles: Deciles, season: int) -> dict[str, float]:
 def slowly(series: Series, deciles: Deciles, season: int) -> dict[str, float]:
     """The same table by the definitions, one number at a time."""
     scaled, squared, smape, absolute, inside, truth = [], [], [], [], [], []
-    loss = np.zeros(9)
+    loss, quantile = np.zeros(9), []
     for (name, origin), block in deciles.items():
         past = np.array([v for v in series[name][:origin] if not math.isnan(v)])
         lag = season if len(past) > season else 1
@@ -74,11 +74,14 @@ def slowly(series: Series, deciles: Deciles, season: int) -> dict[str, float]:
             smape.append(200 * error / (abs(y) + abs(row[4])))
             inside.append(row[0] <= y <= row[8])
             truth.append(abs(y))
+            own = np.zeros(9)
             for i in range(9):
                 tau = (i + 1) / 10
-                loss[i] += tau * (y - row[i]) if y >= row[i] else (1 - tau) * (row[i] - y)
+                own[i] = tau * (y - row[i]) if y >= row[i] else (1 - tau) * (row[i] - y)
+            loss += own
             if mean_step > 0:
                 scaled.append(error / mean_step)
+                quantile.append(2 * own.mean() / mean_step)
         if mean_step > 0:
             squared += [math.sqrt(np.mean(np.square(errors)) / mean_square)] * len(errors)
     return {
@@ -87,6 +90,7 @@ def slowly(series: Series, deciles: Deciles, season: int) -> dict[str, float]:
         "sMAPE": np.mean(smape),
         "MAE": np.mean(absolute),
         "WQL": np.mean(2 * loss / np.sum(truth)),
+        "SQL": np.mean(quantile),
         "coverage_80": np.mean(inside),
     }
 
@@ -131,11 +135,12 @@ def test_a_hand_computed_table() -> None:
     below = 4 * (0.1 + 0.2 + 0.3 + 0.4) + 2 * (0.5 + 0.6 + 0.7 + 0.8 + 0.9)
     above = 4 * (0.9 + 0.8 + 0.7 + 0.6) + 6 * (0.5 + 0.4 + 0.3 + 0.2 + 0.1)
     assert table["WQL"] == pytest.approx(2 * (below + above) / 30 / 9)
+    assert table["SQL"] == pytest.approx(2 * (below + above) / 9 / 2 / 2)  # nine deciles, two steps, scale 2
 
 
 def test_a_perfect_forecast_has_no_error_and_full_coverage() -> None:
     table = scored({"a": [1, 3, 2, 5, 4, 6]}, {("a", 3): np.repeat([[5.0], [4.0], [6.0]], 9, axis=1)}, season=1)
-    assert table == {"MASE": 0, "RMSSE": 0, "sMAPE": 0, "MAE": 0, "WQL": 0, "coverage_80": 1}
+    assert table == {"MASE": 0, "RMSSE": 0, "sMAPE": 0, "MAE": 0, "WQL": 0, "SQL": 0, "coverage_80": 1}
 
 
 def test_a_forecast_of_zero_that_comes_true_has_no_error() -> None:
@@ -176,6 +181,7 @@ def test_a_constant_history_is_skipped_by_the_scaled_metrics_only() -> None:
     assert scores["unique_id"].to_list() == ["flat", "moving"]
     assert scores["MASE"].to_list() == [None, 0.5]
     assert scores["RMSSE"].to_list() == [None, 0.5]
+    assert scores["SQL"].to_list() == [None, 0.5]  # a spike at 6: every decile as far off, weights 1 on average
     assert scores["MAE"].to_list() == [1, 1]
     assert overall(scores)["MASE"] == 0.5
 

@@ -150,12 +150,12 @@ def test_calibration_is_drawn_beside_the_diagonal(forecasts: pl.DataFrame) -> No
 
 def test_the_markdown_table_has_the_best_model_first_and_the_unknown_last() -> None:
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in markdown(TABLE).splitlines()]
-    assert rows[0] == ["model", "MASE", "RMSSE", "sMAPE", "MAE", "WQL", "coverage_80", "OWA"]
+    assert rows[0] == ["model", "MASE", "RMSSE", "sMAPE", "MAE", "WQL", "SQL", "coverage_80", "OWA"]
     assert set(rows[1]) == {"---"}
     assert rows[2:] == [
-        ["best", "0.5", "", "1", "", "", "", "0.25"],
-        ["worse", "2", "", "123.5", "", "", "", ""],
-        ["unknown", "nan", "", "3", "", "", "", ""],
+        ["best", "0.5", "", "1", "", "", "", "", "0.25"],
+        ["worse", "2", "", "123.5", "", "", "", "", ""],
+        ["unknown", "nan", "", "3", "", "", "", "", ""],
     ]
 
 
