@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from itertools import takewhile
 from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar, NoReturn, get_type_hints
@@ -36,6 +37,7 @@ from flows.leaderboard import leaderboard
 from flows.pipeline import pipeline
 from flows.pretrain import pretrain
 from flows.prove import prove
+from flows.replay import replay
 from flows.rollback import rollback
 from flows.show import show
 from rnn_model.errors import CarryoverError, ConfigError, ServiceError, UnsafeError, WriteError
@@ -52,6 +54,7 @@ COMMANDS: dict[str, "Flow[..., Any]"] = {
     "leaderboard": leaderboard,
     "prove": prove,
     "rollback": rollback,
+    "replay": replay,
 }
 SECRET = ("tracking.uri", "target.path", "source.path")  # refused values that may hold one are not repeated
 KEPT = "finished stages are kept and used again; run the same command again"
@@ -97,7 +100,7 @@ def command_class(name: str, flow: "Flow[..., Any]", yaml_file: Path | None) -> 
         info: FieldInfo = Field(... if required else parameter.default, description=words.get(parameter.name))
         fields[parameter.name] = (hints[parameter.name], info)
     fields["config"] = (str | None, Field(None, description=f"YAML file of options, or a preset: {presets()}"))
-    if name in ("run", "evaluate", "leaderboard", "prove"):
+    if name in ("run", "evaluate", "leaderboard", "prove", "replay"):
         fields["summary"] = (Path | None, Field(None, description="JSON file for every metric, fingerprint and run id"))
     doc = (flow.fn.__doc__ or "").split("\n\n")[0]
     made = create_model(name, __base__=Command, __doc__=doc, **fields)
@@ -158,6 +161,7 @@ def run(arguments: list[str]) -> int:
 def execute(name: str, options: list[str]) -> int:
     """Build the command from options and file, run its flow, and show the result."""
     flow = COMMANDS[name]
+    options = by_position(name, options)
     command = parse(command_class(name, flow, config_file(options)), name, options)
     parameters = {key: getattr(command, key) for key in inspect.signature(flow.fn).parameters}
     if not is_first():  # of the processes of torchrun
@@ -168,7 +172,24 @@ def execute(name: str, options: list[str]) -> int:
     finally:
         announce()  # that no training follows
     show(result, parameters, getattr(command, "summary", None))
-    return 0
+    return int(getattr(result, "exit_code", 0))
+
+
+def by_position(name: str, options: list[str]) -> list[str]:
+    """Words before the first option, as the flow's parameters without default in their order. Raises ConfigError."""
+    words = list(takewhile(lambda option: not option.startswith("-"), options))
+    places = needed(COMMANDS[name])
+    if len(words) > len(places):
+        expected = " ".join(map(str.upper, places)) or "options only, such as --seed 1"
+        raise ConfigError(f"{words[len(places)]!r} is one too many; carryover {name} takes {expected}")
+    named = [text for place, word in zip(places, words, strict=False) for text in (f"--{place}", word)]
+    return named + options[len(words) :]
+
+
+def needed(flow: "Flow[..., Any]") -> list[str]:
+    """The flow's parameters without default, which may be given by position."""
+    known = inspect.signature(flow.fn).parameters.values()
+    return [parameter.name for parameter in known if parameter.default is inspect.Parameter.empty]
 
 
 class Parser(argparse.ArgumentParser):
@@ -183,7 +204,7 @@ def parse(kind: type[Command], name: str, options: list[str]) -> Command:
     """Options -> a validated command. Raises ConfigError for an option that does not exist, naming the nearest."""
     parser = Parser(
         prog=f"carryover {name}",
-        usage=f"carryover {name} [--option value ...]",
+        usage=" ".join(["carryover", name, *map(str.upper, needed(COMMANDS[name])), "[--option value ...]"]),
         description=kind.__doc__,
         exit_on_error=False,
     )

@@ -9,6 +9,7 @@ from tasks.evaluate import backtest_models
 from tasks.handles import Outcome
 from tasks.metrics import backtest_metrics
 from tasks.pretrain import start_from
+from tasks.receipt import Products, close_receipt, open_receipt
 from tasks.report import report
 from tasks.tracking import log_metrics, tracked
 
@@ -33,12 +34,14 @@ def evaluate(
     target = target.resolved()
     sections = {"model": model, "target": target, "window": window, "backtest": backtest, "tracking": tracking}
     with tracked(tracking, target.name, f"{target.name} h{window.horizon} evaluate", sections) as run:
+        receipt = open_receipt(sections, run)
         scored = start_from(model, tracking)
         check_windows(window, scored.context)
         validated, windows = prepare(target, window, backtest, scored.context, run)
         evaluation = backtest_models(validated.dataset, windows, (scored,), backtest, run)
         log_metrics(run, backtest_metrics(evaluation.table[scored.strategy]))
         report(validated.dataset, evaluation, None, scored.strategy, run)
+        close_receipt(receipt, Products(base=scored, validated=validated, windows=windows, evaluation=evaluation), run)
     return Outcome(
         run=run, data=validated.dataset.fingerprint, account=validated.account, evaluation=evaluation, model=scored
     )

@@ -10,6 +10,7 @@ from tasks.finetune import finetune_model
 from tasks.handles import Outcome
 from tasks.pretrain import start_from
 from tasks.publish import publish_model
+from tasks.receipt import Products, close_receipt, open_receipt
 from tasks.tracking import tracked
 
 
@@ -40,12 +41,14 @@ def finetune(
     sections = {"model": model, "target": target, "window": window, "finetune": finetune}
     sections |= {"backtest": backtest, "tracking": tracking, "seed": seed}
     with tracked(tracking, target.name, f"{target.name} h{window.horizon} finetune", sections) as run:
+        receipt = open_receipt(sections, run)
         base = start_from(model, tracking)
         check_windows(window, base.context)
         validated, windows = prepare(target, window, backtest, base.context, run)
         selection = finetune_model(validated.dataset, windows, base, finetune, seed, run)
         best = selection.best
         uri = publish_model(validated.dataset, best.model, window.horizon, {"val/best_loss": best.validation_loss}, run)
+        close_receipt(receipt, Products(base=base, validated=validated, windows=windows, selection=selection), run)
     return Outcome(
         run=run,
         data=validated.dataset.fingerprint,

@@ -24,6 +24,7 @@ from tasks.handles import Outcome
 from tasks.metrics import backtest_metrics
 from tasks.pretrain import pretrain_model, start_from
 from tasks.publish import publish_model
+from tasks.receipt import Products, close_receipt, open_receipt
 from tasks.report import report
 from tasks.tracking import tracked
 
@@ -59,6 +60,7 @@ def pipeline(
     sections: dict[str, Any] = {"source": source, "target": target, "window": window, "model": model}
     sections |= {"pretrain": pretrain, "finetune": finetune, "backtest": backtest, "tracking": tracking, "seed": seed}
     with tracked(tracking, target.name, f"{target.name} h{window.horizon}", sections) as run:
+        receipt = open_receipt(sections, run)
         known = None if pretrain.from_ == NOTHING else start_from(pretrain.from_, tracking, model)
         context = known.context if known else model.context
         check_windows(window, context)
@@ -74,6 +76,8 @@ def pipeline(
         report(validated.dataset, evaluation, selection, selection.chosen, run)
         metrics = backtest_metrics(evaluation.table[selection.chosen])
         uri = publish_model(validated.dataset, selection.best.model, window.horizon, metrics, run)
+        products = Products(base=base, validated=validated, windows=windows, selection=selection, evaluation=evaluation)
+        close_receipt(receipt, products, run)
     return Outcome(
         run=run,
         data=validated.dataset.fingerprint,

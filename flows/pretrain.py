@@ -8,6 +8,7 @@ from tasks.checks import check_source
 from tasks.config import HorizonConfig, Seed, SourceConfig, TrackingConfig
 from tasks.handles import Model
 from tasks.pretrain import pretrain_model
+from tasks.receipt import Products, close_receipt, open_receipt
 from tasks.tracking import tracked
 
 
@@ -40,5 +41,8 @@ def pretrain(
         "seed": seed,
     }
     with tracked(tracking, "pretrain", f"pretrain h{window.horizon}", sections) as run:
+        receipt = open_receipt(sections, run)
         corpus = prepare_corpus(source, window, model.context, None, seed, run)
-        return pretrain_model(corpus, model, pretrain, window.horizon, seed, run)
+        made = pretrain_model(corpus, model, pretrain, window.horizon, seed, run)
+        close_receipt(receipt, Products(base=made.model_copy(update={"corpus": corpus.folder})), run)
+    return made

@@ -12,6 +12,7 @@ from rnn_model.artefact import write_file
 from tasks.config import TargetConfig
 from tasks.handles import Forecast, Model, Outcome, Promotion
 from tasks.leaderboard import Leaderboard, print_board
+from tasks.replay import Replay, print_replay
 from tasks.report import print_table
 from tasks.tracking import finite, flatten, page
 
@@ -32,6 +33,8 @@ def show(result: Any, parameters: dict[str, Any], summary: Path | None) -> None:
         print(f"{result.name}@champion: {before} -> {now} ({result.result}: {result.sentence})")
     elif isinstance(result, Leaderboard):
         print_board(result)
+    elif isinstance(result, Replay):
+        show_replay(result)
     if summary is not None:
         write_file(
             summary, (json.dumps(finite(result.model_dump(mode="json")), indent=1, allow_nan=False) + "\n").encode()
@@ -65,6 +68,14 @@ def show_outcome(result: Outcome, target: TargetConfig, model: Any) -> None:
     options = {"model": result.model_uri or str(model)} | horizon | {"output": "forecast.parquet"}
     asked = {"target": target.model_dump(mode="json", exclude_defaults=True, exclude={"max_quarantined"})}
     print(f"Make a forecast:    {program('carryover')} forecast {as_options(options | asked)}")
+
+
+def show_replay(result: Replay) -> None:
+    """Every stage then and now, and the verdict as the last line."""
+    print_replay(result)
+    for line in result.changed:
+        print(f"Different now: {line}")
+    print(f"Verdict: {result.verdict}")
 
 
 def program(name: str) -> str:

@@ -60,6 +60,7 @@ class Validated(Section):
 
     dataset: Dataset
     account: Account
+    raw: str = Field("", description="fingerprint of the rows as they were read")
 
 
 class WindowSet(Section):

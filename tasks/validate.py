@@ -59,7 +59,7 @@ def validate_dataset(dataset: Dataset, config: SeriesConfig, need: int, context:
             "series": account.series_used,
         }
     )
-    return Validated(dataset=clean, account=account)
+    return Validated(dataset=clean, account=account, raw=dataset.fingerprint)
 
 
 def stop_if_too_many(

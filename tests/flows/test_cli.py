@@ -71,6 +71,26 @@ def test_an_unknown_command_exits_2_and_lists_the_commands(capsys: pytest.Captur
     assert all(name in words for name in COMMANDS)
 
 
+def test_needed_parameters_may_be_given_by_position() -> None:
+    from flows.cli import by_position
+
+    assert by_position("replay", ["abc", "--tolerance", "0"]) == ["--run", "abc", "--tolerance", "0"]
+    assert by_position("replay", ["--run", "abc"]) == ["--run", "abc"]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (["replay", "a", "b"], "'b' is one too many; carryover replay takes RUN"),
+        (["run", "a"], "'a' is one too many; carryover run takes options only, such as --seed 1"),
+        (["replay"], "run: Field required"),
+    ],
+)
+def test_words_that_do_not_fit_exit_2(line: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(line) == 2
+    assert words in last_line(capsys)
+
+
 def test_unknown_keys_of_a_file_are_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "c.yaml").write_text("window: {horizn: 3}\n")
     assert run(["run", "--config", str(tmp_path / "c.yaml")]) == 2
@@ -120,7 +140,7 @@ def test_help_describes_every_option(name: str, capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit, match="0"):
         run([name, "--help"])
     shown = capsys.readouterr().out
-    assert "--target.path" in shown or name in ("pretrain", "leaderboard", "rollback")
+    assert "--target.path" in shown or name in ("pretrain", "leaderboard", "replay", "rollback")
     assert "(default: None)" in shown
 
 

@@ -1,0 +1,64 @@
+"""What MLflow remembers of a run that ended: its status, its tags, and a JSON artefact of it."""
+
+from typing import Any
+
+import mlflow
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from rnn_model.config import Section
+from rnn_model.errors import ConfigError, IntegrityError, ServiceError
+from tasks.config import TrackingConfig
+from tasks.connection import connected, masked
+
+UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
+
+
+class Record(Section):
+    """A run as it is stored."""
+
+    run_id: str
+    name: str
+    status: str
+    parent: str | None
+    tags: dict[str, str]
+    content: dict[str, Any] | None
+
+
+def recall(run_id: str, artefact: str, config: TrackingConfig) -> Record:
+    """A run and one of its JSON artefacts; `content` is None where it has none of that name.
+
+    Raises ConfigError for an unknown run, IntegrityError for an artefact that cannot be read, ServiceError.
+    """
+    with connected(config) as client:
+        store = masked(client.tracking_uri)
+        try:
+            found = client.get_run(run_id)
+            content = _content(client, run_id, artefact)
+        except MlflowException as error:
+            if error.error_code in UNKNOWN:
+                raise ConfigError(
+                    f"run {run_id!r} is not in {store}; name a run id that MLflow shows there, or another store "
+                    "with --tracking.uri"
+                ) from None
+            raise ServiceError(f"run {run_id}: {store} did not give it ({error.error_code}); try again") from None
+    tags = dict(found.data.tags)
+    return Record(
+        run_id=run_id,
+        name=str(found.info.run_name),
+        status=str(found.info.status),
+        parent=tags.get("mlflow.parentRunId"),
+        tags=tags,
+        content=content,
+    )
+
+
+def _content(client: MlflowClient, run_id: str, artefact: str) -> dict[str, Any] | None:
+    if artefact not in {file.path for file in client.list_artifacts(run_id)}:
+        return None
+    try:
+        return dict(mlflow.artifacts.load_dict(f"runs:/{run_id}/{artefact}"))
+    except (OSError, ValueError, TypeError, MlflowException) as error:
+        raise IntegrityError(
+            f"run {run_id}: {artefact} cannot be read ({type(error).__name__}); run its flow anew"
+        ) from None

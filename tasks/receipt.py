@@ -1,0 +1,285 @@
+"""A run's receipt: what went in, on what it ran, and digests of what came out of every stage; it can be run again."""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+from prefect import task
+from prefect.runtime import flow_run
+from pydantic import Field
+from pydantic_core import to_jsonable_python
+
+from rnn_model.artefact import MANIFEST, digest_json, open_checked, publish, sha256_file
+from rnn_model.config import DECILES, Section
+from rnn_model.errors import IntegrityError
+from rnn_model.parallel import processes
+from tasks.config import PROJECT, SeriesConfig, code_digest, home
+from tasks.handles import Contender, Decision, Evaluation, Model, Run, Selection, Validated, WindowSet
+from tasks.ingest import expand
+from tasks.tracking import finite, log_table, set_tags
+
+FORMAT = 1
+RECEIPT, TAG = "receipt.json", "carryover.receipt"  # the artefact, and the tag with its digest
+CODE = ("flows", "tasks", "rnn_model")
+LIBRARIES = ("torch", "numpy", "polars", "statsforecast", "utilsforecast", "mlflow", "prefect")
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
+READ = ("source", "target")  # sections that may name files
+PROMOTE = "promote"
+
+
+class DataFile(Section):
+    """One file that was read."""
+
+    name: str = Field(description="its name without folders")
+    sha256: str
+    size: int = Field(description="bytes")
+
+
+class Environment(Section):
+    """What may change the bits of a result beside its configuration and data."""
+
+    code: dict[str, str] = Field(description="package -> SHA-256 of its sources")
+    commit: str | None = Field(description="git commit, where the project is a repository of its own")
+    constraints: str | None = Field(description="SHA-256 of constraints.txt")
+    versions: dict[str, str] = Field(description="Python and the libraries")
+    platform: str
+    instructions: str = Field(description="widest vector instructions of the processor that torch uses")
+    gpu: str | None
+    cores: int = Field(description="cores this process may use")
+    threads: int = Field(description="threads of one torch operation")
+    processes: int = Field(description="processes of torchrun; 1 without it")
+    variables: dict[str, str] = Field(description="environment variables that set threads")
+
+
+class Stage(Section):
+    """What came out of one stage, in three strengths."""
+
+    name: str
+    same: dict[str, str] = Field({}, description="has to be the same")
+    bits: dict[str, str] = Field({}, description="digests; others are still near, if there are figures and those are")
+    figures: dict[str, float | None] = Field({}, description="numbers that a tolerance applies to")
+
+
+class Receipt(Section):
+    """A run as it can be asked for again, and what it gave."""
+
+    format: int = Field(FORMAT, description="version of this record")
+    run_id: str
+    flow: str
+    given: dict[str, Any] = Field(description="the flow's parameters, defaults included")
+    resolved: dict[str, Any] = Field(description="the sections as the flow used them")
+    seed: int | None
+    devices: dict[str, str] = Field(description="section -> device and precision of its training")
+    files: dict[str, tuple[DataFile, ...]] = Field(description="section -> files it read")
+    environment: Environment
+    stages: tuple[Stage, ...] = ()
+
+
+class Products(Section):
+    """What the stages of a flow handed on, as far as it has them."""
+
+    base: Model
+    validated: Validated | None = None
+    windows: WindowSet | None = None
+    selection: Selection | None = None
+    evaluation: Evaluation | None = None
+    decision: Decision | None = None
+
+
+@task
+def open_receipt(sections: Mapping[str, Any], run: Run) -> Receipt:
+    """What goes in, taken before anything is read. `sections` are the flow's parameters as it uses them.
+
+    Raises DataError for a path without files.
+    """
+    return receipt_of(str(flow_run.flow_name), flow_run.parameters or sections, sections, run.run_id)
+
+
+@task
+def close_receipt(opened: Receipt, products: Products, run: Run) -> Receipt:
+    """The receipt with what came out: under data/receipts, and on the run, whose tag holds its digest."""
+    receipt = opened.model_copy(update={"stages": stages_of(products)})
+    save_receipt(receipt)
+    log_receipt(receipt, run)
+    return receipt
+
+
+def receipt_of(flow: str, given: Mapping[str, Any], sections: Mapping[str, Any], run_id: str) -> Receipt:
+    """A receipt without stages."""
+    resolved = without_project(to_jsonable_python(dict(sections)))
+    trained = {name: part for name, part in resolved.items() if isinstance(part, dict) and "device" in part}
+    return Receipt(
+        run_id=run_id,
+        flow=flow,
+        given=to_jsonable_python(dict(given)),
+        resolved=resolved,
+        seed=resolved.get("seed"),
+        devices={name: f"{part['device']}, {part['precision']}" for name, part in trained.items()},
+        files={name: files_of(sections[name]) for name in READ if name in sections},
+        environment=environment(),
+    )
+
+
+def save_receipt(receipt: Receipt) -> Path:
+    """Write a receipt to data/receipts/RUN_ID, whole or not at all."""
+    text = json.dumps(receipt.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
+    return publish(home() / "receipts" / receipt.run_id, lambda staging: _write(staging / RECEIPT, text))
+
+
+def log_receipt(receipt: Receipt, run: Run) -> None:
+    """Store a receipt with `run`, its digest beside it."""
+    content = receipt.model_dump(mode="json")
+    log_table(run, content, RECEIPT)
+    set_tags(run, {TAG: digest_json(content)})
+
+
+def read_receipt(content: Mapping[str, Any], digest: str | None, where: str) -> Receipt:
+    """A stored receipt, checked against its digest. Raises IntegrityError for a changed or newer one."""
+    if digest_json(dict(content)) != digest:
+        raise IntegrityError(f"{where}: {RECEIPT} is not what its digest says; someone changed it, so run it anew")
+    if content.get("format") != FORMAT:
+        raise IntegrityError(
+            f"{where}: {RECEIPT} has format {content.get('format')}, this version reads {FORMAT}; update carryover"
+        )
+    return Receipt.model_validate(content)
+
+
+def environment() -> Environment:
+    """Code, versions and machine, as they are now."""
+    lock = PROJECT / "constraints.txt"
+    return Environment(
+        code={package: code_digest(package) for package in CODE},
+        commit=commit(),
+        constraints=sha256_file(lock) if lock.is_file() else None,
+        versions={"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+        platform=platform.platform(),
+        instructions=torch.backends.cpu.get_cpu_capability(),
+        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        threads=torch.get_num_threads(),
+        processes=processes(),
+        variables={name: os.environ[name] for name in THREADS if name in os.environ},
+    )
+
+
+def commit() -> str | None:
+    """The project's git commit; None without git, or where the project lies inside another repository."""
+    command = ["git", "-C", str(PROJECT), "rev-parse", "--show-toplevel", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    top, _, head = found.stdout.strip().partition("\n")
+    return head if found.returncode == 0 and Path(top).resolve() == PROJECT else None
+
+
+def files_of(config: SeriesConfig) -> tuple[DataFile, ...]:
+    """The files a section reads, by name and content. Raises DataError where there is none."""
+    paths = [] if config.path is None else expand(config.path)
+    return tuple(DataFile(name=p.name, sha256=sha256_file(p), size=p.stat().st_size) for p in paths)
+
+
+def without_project(value: Any) -> Any:
+    """The same with paths inside the project relative to it: where it is installed is nobody's business."""
+    if isinstance(value, dict):
+        return {key: without_project(inner) for key, inner in value.items()}
+    return value.removeprefix(f"{PROJECT}{os.sep}") if isinstance(value, str) else value
+
+
+def stages_of(products: Products) -> tuple[Stage, ...]:
+    """What came out, in the order it was made."""
+    stages = [*data_stages(products), base_stage(products.base)]
+    if products.selection is not None:
+        stages += [candidate_stage(contender) for contender in products.selection.contenders]
+        stages.append(Stage(name="select", same={"chosen": products.selection.chosen}))
+    if products.evaluation is not None:
+        stages += backtest_stages(products.evaluation)
+    if products.decision is not None:
+        stages.append(decision_stage(products.decision))
+    return tuple(stages)
+
+
+def data_stages(products: Products) -> list[Stage]:
+    """Rows read, rows that passed, windows cut, and the corpus to pretrain on."""
+    stages = []
+    if (validated := products.validated) is not None:
+        account = digest_json(validated.account.model_dump(mode="json"))
+        stages.append(Stage(name="ingest", same={"rows": validated.raw}))
+        stages.append(Stage(name="validate", same={"data": validated.dataset.fingerprint, "account": account}))
+    if (windows := products.windows) is not None:
+        cuts = digest_json(windows.model_dump(mode="json", exclude={"folder"}))
+        stages.append(Stage(name="window", same={"content": folder_digest(windows.folder), "cuts": cuts}))
+    if products.base.corpus is not None:
+        stages.append(Stage(name="corpus", same={"content": folder_digest(products.base.corpus)}))
+    return stages
+
+
+def base_stage(base: Model) -> Stage:
+    """The network everything starts from: trained by this run, or found."""
+    if base.run is None:
+        return Stage(name="start", same={"weights": base.weights})
+    record = json.loads((open_checked(base.folder) / "training.json").read_text())
+    rows = [[row["step"], row["train_loss"], row["validation_loss"]] for row in record["history"]]
+    bits = {"weights": base.weights, "history": digest_json(finite(rows))}
+    return Stage(name="pretrain", bits=bits, figures=finite({"validation loss": record["best_loss"]}))
+
+
+def candidate_stage(contender: Contender) -> Stage:
+    """One candidate of the fine-tuning."""
+    history = digest_json(finite([list(row) for row in contender.history]))
+    losses = {"validation loss": contender.validation_loss, "source loss": contender.source_loss}
+    return Stage(
+        name=f"fine-tune {contender.model.strategy}",
+        bits={"weights": contender.model.weights, "history": history},
+        figures=finite(losses),
+    )
+
+
+def backtest_stages(evaluation: Evaluation) -> list[Stage]:
+    """The windows everyone was scored on, then every model's forecasts and metrics."""
+    frame = pl.read_parquet(open_checked(evaluation.folder) / "forecasts.parquet")
+    digests = {str(name): forecasts_digest(own) for (name,), own in frame.group_by("model")}
+    models = [
+        Stage(name=f"backtest {name}", bits={"forecasts": digests[name]}, figures=finite(dict(row)))
+        for name, row in evaluation.table.items()
+    ]
+    return [Stage(name="evaluation", same={"fingerprint": evaluation.fingerprint}), *models]
+
+
+def decision_stage(decision: Decision) -> Stage:
+    """What the gate said, against whom."""
+    figures = {f"{effect.part} {name}": getattr(effect, name) for effect in decision.effects for name in ("gain", "p")}
+    against = {"outcome": decision.outcome, "champion": decision.champion}
+    return Stage(name=PROMOTE, same=against, figures=finite(figures))
+
+
+def forecasts_digest(frame: pl.DataFrame) -> str:
+    """SHA-256 over one model's forecasts by value: series, cutoffs, steps and deciles in sorted order.
+
+    The Parquet file's own bytes change with the version that wrote it.
+    """
+    rows = frame.sort("unique_id", "cutoff", "step")
+    runs = rows["unique_id"].rle().struct.unnest()
+    digest = hashlib.sha256(digest_json([list(row) for row in runs.iter_rows()]).encode())
+    for name in ("cutoff", "step"):
+        digest.update(rows[name].cast(pl.Int64).to_numpy().tobytes())
+    for name in DECILES:
+        digest.update(rows[name].cast(pl.Float64).to_numpy().tobytes())
+    return digest.hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """Digest of all files of a published folder, after they were checked."""
+    return digest_json(json.loads((open_checked(folder) / MANIFEST).read_text())["sha256"])
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text)

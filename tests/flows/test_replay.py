@@ -1,0 +1,138 @@
+"""A run made again comes out equal; where its data, settings or arithmetic are others, the stage is named."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from mlflow.tracking import MlflowClient
+from tiny_pipeline import BACKTEST, FINETUNE, HORIZON, MODEL, PRETRAIN, SOURCE, WINDOW, carry, series
+
+from flows.cli import run as command
+from flows.evaluate import evaluate
+from flows.finetune import finetune
+from flows.pretrain import pretrain
+from rnn_model.config import FitConfig
+from rnn_model.transfer import Candidate, tune
+from tasks import finetune as finetuning
+from tasks.config import FinetuneConfig, HorizonConfig, TargetConfig
+from tasks.handles import Outcome, Run
+from tasks.receipt import RECEIPT, Receipt
+from tasks.verdict import compare, overall
+
+pytestmark = pytest.mark.usefixtures("one_home")
+MONTHLY = SOURCE.model_copy(update={"freq": "MS"})
+
+
+@pytest.fixture
+def receipt(one_home: Path) -> Callable[[Run], Receipt]:
+    """The receipt of a run, from the disk."""
+    return lambda run: Receipt.model_validate_json((one_home / "receipts" / run.run_id / RECEIPT).read_text())
+
+
+@pytest.fixture
+def first_difference(outcome: Outcome, receipt: Callable[[Run], Receipt]) -> Callable[[Outcome], str]:
+    """What another run is, compared with the usual one."""
+    return lambda other: overall(compare(receipt(outcome.run), receipt(other.run), 1e-6))
+
+
+def nudged(by: float) -> Callable[..., Candidate]:
+    """A tuning whose result is off by a factor, as arithmetic that depends on more than its seed would be."""
+
+    def call(network: Any, strategy: Any, *rest: Any) -> Candidate:
+        candidate = tune(network, strategy, *rest)
+        if strategy != "biases":
+            return candidate
+        for weight in candidate.network.parameters():
+            weight.data.mul_(by)
+        return replace(candidate, validation_loss=candidate.validation_loss * by)
+
+    return call
+
+
+def test_a_run_made_again_in_a_fresh_process_is_equal(outcome: Outcome, one_home: Path, tmp_path: Path) -> None:
+    client = MlflowClient(outcome.run.uri)
+    before = client.get_run(outcome.run.run_id).to_dictionary()
+    kept = {path for name in ("models", "raw", "validated", "windows") for path in (one_home / name).rglob("*")}
+    summary = tmp_path / "replay.json"
+    assert command(["replay", outcome.run.run_id, "--summary", str(summary)]) == 0
+    found = json.loads(summary.read_text())
+    assert found["verdict"] == "equal"
+    assert {stage["verdict"] for stage in found["stages"]} == {"equal"}
+    assert {path for name in ("models", "raw", "validated", "windows") for path in (one_home / name).rglob("*")} == kept
+    assert client.get_run(outcome.run.run_id).to_dictionary() == before
+    tags = client.get_run(found["run"]["run_id"]).data.tags
+    assert (tags["carryover.replay_of"], tags["carryover.verdict"]) == (outcome.run.run_id, "equal")
+
+
+def test_every_stage_of_the_chain_stands_in_the_receipt(outcome: Outcome, receipt: Callable[[Run], Receipt]) -> None:
+    names = [stage.name for stage in receipt(outcome.run).stages]
+    models = ["zero-shot", "full", "biases", "scratch", "average"]
+    baselines = ["SeasonalNaive", "AutoETS", "DynamicOptimizedTheta"]
+    expected = ["ingest", "validate", "window", "corpus", "pretrain", *(f"fine-tune {m}" for m in models), "select"]
+    assert names == [*expected, "evaluation", *(f"backtest {m}" for m in baselines + models)]
+
+
+def test_a_changed_row_is_different_at_ingest(
+    outcome: Outcome, home: Path, first_difference: Callable[[Outcome], str]
+) -> None:
+    path = home / "changed" / "target.parquet"
+    path.parent.mkdir()
+    series().with_columns(pl.col("y") + pl.int_range(pl.len()).eq(0).cast(pl.Float64)).write_parquet(path)
+    assert first_difference(carry(path)).startswith("different at ingest: rows got ")
+
+
+def test_another_order_of_the_rows_is_no_difference(
+    outcome: Outcome, home: Path, first_difference: Callable[[Outcome], str]
+) -> None:
+    path = home / "reversed" / "target.parquet"
+    path.parent.mkdir()
+    series().reverse().write_parquet(path)
+    assert first_difference(carry(path)) == "equal"
+
+
+def test_another_rate_is_different_at_the_first_tuned_candidate(
+    target: Path, first_difference: Callable[[Outcome], str]
+) -> None:
+    other = FINETUNE.model_copy(update={"learning_rate": 0.1})
+    assert first_difference(carry(target, finetune=other)).startswith("different at fine-tune full: ")
+
+
+def test_another_seed_is_different_at_the_corpus(target: Path, first_difference: Callable[[Outcome], str]) -> None:
+    assert first_difference(carry(target, seed=4)).startswith("different at corpus: content got ")
+
+
+@pytest.mark.parametrize(
+    ("by", "words"), [(1.001, "different at fine-tune biases: validation loss got"), (1 + 1e-7, "within tolerance")]
+)
+def test_arithmetic_that_is_off_is_found_where_it_is(
+    target: Path, first_difference: Callable[[Outcome], str], monkeypatch: pytest.MonkeyPatch, by: float, words: str
+) -> None:
+    monkeypatch.setattr(finetuning, "tune", nudged(by))
+    assert first_difference(carry(target)).startswith(words)
+
+
+def test_the_other_commands_leave_receipts_too(
+    outcome: Outcome, target: Path, receipt: Callable[[Run], Receipt]
+) -> None:
+    months = TargetConfig(path=str(target), freq="MS")
+    fit = FitConfig(**PRETRAIN.model_dump(include=set(FitConfig.model_fields)))
+    base = pretrain(source=MONTHLY, window=HorizonConfig(horizon=HORIZON), model=MODEL, pretrain=fit, seed=3)
+    assert base.run is not None
+    chosen = FinetuneConfig(**FINETUNE.model_dump() | {"strategies": ("biases",)})
+    tuned = finetune(str(base.folder), months, WINDOW, chosen, BACKTEST, seed=3)
+    scored = evaluate(str(base.folder), months, WINDOW, BACKTEST.model_copy(update={"baselines": ("SeasonalNaive",)}))
+    client = MlflowClient(scored.run.uri)
+    parent = client.get_run(base.run.run_id).data.tags["mlflow.parentRunId"]
+    shared = ["ingest", "validate", "window", "start"]
+    expected = {
+        ("pretrain", parent): ["corpus", "pretrain"],
+        ("finetune", tuned.run.run_id): [*shared, "fine-tune zero-shot", "fine-tune biases", "select"],
+        ("evaluate", scored.run.run_id): [*shared, "evaluation", "backtest SeasonalNaive", "backtest pretrain"],
+    }
+    for (flow, run_id), stages in expected.items():
+        found = receipt(tuned.run.model_copy(update={"run_id": run_id}))
+        assert (found.flow, [stage.name for stage in found.stages]) == (flow, stages)
