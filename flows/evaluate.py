@@ -8,6 +8,7 @@ from tasks.config import BASE, BacktestConfig, TargetConfig, TrackingConfig, Win
 from tasks.evaluate import backtest_models
 from tasks.handles import Outcome
 from tasks.metrics import backtest_metrics
+from tasks.page import Findings
 from tasks.pretrain import start_from
 from tasks.receipt import Products, close_receipt, open_receipt
 from tasks.report import report
@@ -40,7 +41,10 @@ def evaluate(
         validated, windows = prepare(target, window, backtest, scored.context, run)
         evaluation = backtest_models(validated.dataset, windows, (scored,), backtest, run)
         log_metrics(run, backtest_metrics(evaluation.table[scored.strategy]))
-        report(validated.dataset, evaluation, None, scored.strategy, run)
+        findings = Findings(
+            run=run, command="evaluate", sections=sections, validated=validated, evaluation=evaluation, model=scored
+        )
+        report(findings)
         close_receipt(receipt, Products(base=scored, validated=validated, windows=windows, evaluation=evaluation), run)
     return Outcome(
         run=run, data=validated.dataset.fingerprint, account=validated.account, evaluation=evaluation, model=scored

@@ -22,6 +22,7 @@ from tasks.evaluate import backtest_models
 from tasks.finetune import finetune_model
 from tasks.handles import Outcome
 from tasks.metrics import backtest_metrics
+from tasks.page import Findings
 from tasks.pretrain import pretrain_model, start_from
 from tasks.publish import publish_model
 from tasks.receipt import Products, close_receipt, open_receipt
@@ -73,7 +74,16 @@ def pipeline(
         selection = finetune_model(validated.dataset, windows, base, finetune, seed, run)
         contenders = tuple(c.model for c in selection.contenders)
         evaluation = backtest_models(validated.dataset, windows, contenders, backtest, run)
-        report(validated.dataset, evaluation, selection, selection.chosen, run)
+        findings = Findings(
+            run=run,
+            command="run",
+            sections=sections,
+            validated=validated,
+            evaluation=evaluation,
+            model=selection.best.model,
+            selection=selection,
+        )
+        report(findings)
         metrics = backtest_metrics(evaluation.table[selection.chosen])
         uri = publish_model(validated.dataset, selection.best.model, window.horizon, metrics, run)
         products = Products(base=base, validated=validated, windows=windows, selection=selection, evaluation=evaluation)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -12,9 +11,10 @@ from rnn_model.artefact import write_file
 from tasks.config import TargetConfig
 from tasks.handles import Forecast, Model, Outcome, Promotion
 from tasks.leaderboard import Leaderboard, print_board
+from tasks.provenance import as_options
 from tasks.replay import Replay, print_replay
-from tasks.report import print_table
-from tasks.tracking import finite, flatten, page
+from tasks.report import print_table, report_path
+from tasks.tracking import finite, page
 
 
 def show(result: Any, parameters: dict[str, Any], summary: Path | None) -> None:
@@ -43,7 +43,7 @@ def show(result: Any, parameters: dict[str, Any], summary: Path | None) -> None:
 
 
 def show_outcome(result: Outcome, target: TargetConfig, model: Any) -> None:
-    """The table, why the model was chosen, and the two commands that go on from here."""
+    """The table, why the model was chosen, where the report is, and the two commands that go on from here."""
     account = result.account
     aside = ", ".join(f"{rows} {rule}" for rule, rows in account.quarantined.items()) or "none"
     later = f"; {account.later} later than {target.as_of} left out" if account.later else ""
@@ -57,12 +57,15 @@ def show_outcome(result: Outcome, target: TargetConfig, model: Any) -> None:
         print_table(result.evaluation, title, result.selection.chosen if result.selection else None)
     if result.selection is not None:
         print(f"Chosen on the validation windows: {result.selection.reason}")
+    print()
+    if result.evaluation is not None:
+        print(f"Read the report:    {report_path(result.run)}")
     store = result.run.uri
     print(
-        f"\nLook at the runs:   {program('mlflow')} ui --backend-store-uri {store} --host 127.0.0.1   then open "
+        f"Look at the runs:   {program('mlflow')} ui --backend-store-uri {store} --host 127.0.0.1   then open "
         f"{page(result.run)}"
         if not store.startswith("http")
-        else f"\nLook at the runs:   {page(result.run)}"
+        else f"Look at the runs:   {page(result.run)}"
     )
     horizon = {"window": {"horizon": result.evaluation.horizon}} if result.evaluation else {}
     options = {"model": result.model_uri or str(model)} | horizon | {"output": "forecast.parquet"}
@@ -82,12 +85,3 @@ def program(name: str) -> str:
     """How to call a program of this environment: by its name where the shell finds it, else by its path."""
     beside = Path(sys.executable).parent / name
     return name if shutil.which(name) or not beside.is_file() else os.path.relpath(beside)
-
-
-def as_options(values: dict[str, Any]) -> str:
-    """Nested settings as a command line that gives them again."""
-    words = []
-    for name, value in flatten(values).items():
-        text = json.dumps(value) if isinstance(value, list) else str(value)
-        words += [f"--{name}", shlex.quote(text)]
-    return " ".join(words)

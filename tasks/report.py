@@ -1,115 +1,71 @@
-"""Figures and tables a person reads: what MLflow shows, and what the terminal ends with."""
+"""What a person reads of a run: its page, its figures and description in MLflow, and the table in the terminal."""
 
 import sys
+from pathlib import Path
 
 import polars as pl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from prefect import task
 from rich.console import Console
 from rich.table import Table
 
-from rnn_model.artefact import open_checked
-from rnn_model.config import QUANTILES
-from tasks.handles import Dataset, Evaluation, Run, Selection
-from tasks.metrics import METRICS, calibration, per_step, ranked
-from tasks.tracking import log_figure
+from rnn_model.artefact import open_checked, write_file
+from tasks.config import home
+from tasks.figures import calibration_chart, error_by_step, fan_charts, learning_curves
+from tasks.handles import Evaluation, Run
+from tasks.metrics import METRICS, ranked
+from tasks.page import Findings, Material, render
+from tasks.tracking import log_figure, log_text, page, preface
 
-HISTORY_SHOWN = 5  # horizons of history drawn before a forecast
-COLOURS = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#cc79a7",
-    "#e69f00",
-    "#56b4e9",
-    "#000000",
-    "#8c564b",
-    "#999999",
-)  # Okabe-Ito
+PAGE = "report.html"
 
 
 @task
-def report(dataset: Dataset, evaluation: Evaluation, selection: Selection | None, chosen: str, parent: Run) -> None:
-    """Draw the figures of a run and log them."""
-    folder = open_checked(evaluation.folder)
-    forecasts, scores = pl.read_parquet(folder / "forecasts.parquet"), pl.read_parquet(folder / "scores.parquet")
-    history = pl.read_parquet(dataset.data)
-    if selection is not None:
-        log_figure(parent, learning_curves(selection), "learning_curves.png")
-    log_figure(parent, fan_charts(history, forecasts, scores, chosen), "fan_charts.png")
-    log_figure(parent, error_by_step(forecasts, scores), "error_by_step.png")
-    log_figure(parent, calibration_chart(forecasts), "calibration.png")
+def report(findings: Findings) -> Path:
+    """Write the page of a run, log it with the figures, and put the result in words before the run's description."""
+    material, run = read_material(findings), findings.run
+    path = report_path(run)
+    text = render(findings, material)
+    write_file(path, text.encode())
+    log_text(run, text, PAGE)
+    log_figures(findings, material)
+    preface(run, description(findings))
+    return path
 
 
-def learning_curves(selection: Selection) -> Figure:
-    """Validation loss of every candidate that was trained, over its steps; the untrained ones as lines."""
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    axes = figure.subplots()
-    for colour, contender in zip(COLOURS, selection.contenders, strict=False):
-        name = contender.model.strategy
-        if contender.history:
-            steps, _, validation = zip(*contender.history, strict=True)
-            axes.plot(steps, validation, marker="o", markersize=3, color=colour, label=name)
-        else:
-            axes.axhline(contender.validation_loss, color=colour, linestyle="--", label=name)
-    axes.set(
-        xlabel="step", ylabel="validation loss (scaled space)", title=f"Fine-tuning: {selection.chosen} was chosen"
+def report_path(run: Run) -> Path:
+    """Where the page of a run stands on this machine."""
+    return home() / "reports" / f"{run.run_id}.html"
+
+
+def read_material(findings: Findings) -> Material:
+    """The frames behind a report, checked."""
+    data, backtest = open_checked(findings.validated.dataset.folder), open_checked(findings.evaluation.folder)
+    return Material(
+        history=pl.read_parquet(data / "data.parquet"),
+        forecasts=pl.read_parquet(backtest / "forecasts.parquet"),
+        scores=pl.read_parquet(backtest / "scores.parquet"),
+        quarantine=pl.read_parquet(data / "quarantine.parquet"),
     )
-    axes.legend()
-    return figure
 
 
-def fan_charts(history: pl.DataFrame, forecasts: pl.DataFrame, scores: pl.DataFrame, model: str) -> Figure:
-    """The chosen model at the last cutoff of its best, median and worst series by MASE."""
-    own = scores.filter((pl.col("model") == model) & pl.col("MASE").is_not_null())
-    latest = own.filter(pl.col("cutoff") == pl.col("cutoff").max().over("unique_id")).sort("MASE", "unique_id")
-    figure = Figure(figsize=(7, 9), layout="constrained")
-    picks = [("best", 0), ("median", latest.height // 2), ("worst", latest.height - 1)] if latest.height else []
-    for axes, (title, place) in zip(figure.subplots(3, 1), picks, strict=False):
-        row = latest.row(place, named=True)
-        one = (pl.col("unique_id") == row["unique_id"]) & (pl.col("cutoff") == row["cutoff"])
-        ahead = forecasts.filter((pl.col("model") == model) & one).sort("step")
-        past = history.filter((pl.col("unique_id") == row["unique_id"]) & (pl.col("ds") <= row["cutoff"]))
-        draw_fan(axes, past.tail(HISTORY_SHOWN * ahead.height), ahead)
-        axes.set_title(f"{title}: {row['unique_id']}, MASE {row['MASE']:.3f}")
-    return figure
+def log_figures(findings: Findings, material: Material) -> None:
+    """The same figures as images, which MLflow lays side by side for several runs."""
+    run, chosen = findings.run, findings.model.strategy
+    forecasts, scores = material.forecasts, material.scores
+    if findings.selection is not None:
+        log_figure(run, learning_curves(findings.selection), "learning_curves.png")
+    log_figure(run, fan_charts(material.history, forecasts, scores, chosen), "fan_charts.png")
+    log_figure(run, error_by_step(forecasts, scores, chosen), "error_by_step.png")
+    log_figure(run, calibration_chart(forecasts, chosen), "calibration.png")
 
 
-def draw_fan(axes: Axes, past: pl.DataFrame, ahead: pl.DataFrame) -> None:
-    """History, truth, median and the bands between opposite deciles."""
-    axes.plot(past["ds"], past["y"], color="#444444", linewidth=1, label="history")
-    for low, high, shade in (("0.1", "0.9", 0.18), ("0.2", "0.8", 0.22), ("0.3", "0.7", 0.28), ("0.4", "0.6", 0.34)):
-        axes.fill_between(ahead["ds"], ahead[low], ahead[high], color=COLOURS[0], alpha=shade, linewidth=0)
-    axes.plot(ahead["ds"], ahead["0.5"], color=COLOURS[0], label="median; bands: opposite deciles")
-    axes.plot(ahead["ds"], ahead["y"], color=COLOURS[1], marker=".", label="truth")
-    axes.legend(fontsize=8)
-
-
-def error_by_step(forecasts: pl.DataFrame, scores: pl.DataFrame) -> Figure:
-    """MASE of every model against the distance ahead."""
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    axes = figure.subplots()
-    for colour, name in zip(COLOURS, forecasts["model"].unique(maintain_order=True), strict=False):
-        own = pl.col("model") == name
-        steps = per_step(forecasts.filter(own), scores.filter(own))
-        axes.plot(steps["step"], steps["MASE"], marker=".", color=colour, label=name)
-    axes.set(xlabel="steps ahead", ylabel="MASE", title="Error by horizon step")
-    axes.legend(fontsize=8)
-    return figure
-
-
-def calibration_chart(forecasts: pl.DataFrame) -> Figure:
-    """Share of truths under each decile; the diagonal is calibrated."""
-    figure = Figure(figsize=(5, 5), layout="constrained")
-    axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color="#999999", linewidth=1)
-    for colour, name in zip(COLOURS, forecasts["model"].unique(maintain_order=True), strict=False):
-        shares = calibration(forecasts.filter(pl.col("model") == name))
-        axes.plot(QUANTILES, shares, marker=".", color=colour, label=name)
-    axes.set(xlabel="decile", ylabel="share of truths at or below it", title="Calibration", xlim=(0, 1), ylim=(0, 1))
-    axes.legend(fontsize=8)
-    return figure
+def description(findings: Findings) -> str:
+    """The result as Markdown: what was decided, what was chosen and why, and where the whole report is."""
+    decision, selection = findings.decision, findings.selection
+    lines = [f"**{decision.outcome.capitalize()}.** {decision.sentence}"] if decision else []
+    if selection is not None:
+        lines.append(f"Chosen on the validation windows: {selection.reason}.")
+    return "\n\n".join([*lines, f"[The whole report]({page(findings.run)}/artifacts/{PAGE})"])
 
 
 def print_table(evaluation: Evaluation, title: str, chosen: str | None) -> None:

@@ -111,6 +111,12 @@ def describe(run: Run, text: str) -> None:
     set_tags(run, {"mlflow.note.content": text})
 
 
+def preface(run: Run, text: str) -> None:
+    """Markdown put before what the run's description already says."""
+    said = MlflowClient().get_run(run.run_id).data.tags.get("mlflow.note.content", "")
+    describe(run, "\n\n".join(part for part in (text, said) if part))
+
+
 def compare_page(run: Run, run_ids: Sequence[str]) -> str:
     """Address of the page that lays runs side by side."""
     runs = quote(json.dumps(list(run_ids), separators=(",", ":")))
@@ -122,6 +128,11 @@ def compare_page(run: Run, run_ids: Sequence[str]) -> str:
 def log_figure(run: Run, figure: Figure, name: str) -> None:
     """A figure under figures/ of the run."""
     MlflowClient().log_figure(run.run_id, figure, f"figures/{name}")
+
+
+def log_text(run: Run, text: str, name: str) -> None:
+    """A text as a file of the run."""
+    MlflowClient().log_text(run.run_id, text, name)
 
 
 def log_folder(run: Run, folder: Path, name: str) -> None:
