@@ -10,7 +10,7 @@ from tasks.handles import Outcome
 from tasks.metrics import backtest_metrics
 from tasks.page import Findings
 from tasks.pretrain import start_from
-from tasks.receipt import Products, close_receipt, open_receipt
+from tasks.receipt import close_receipt, open_receipt
 from tasks.report import report
 from tasks.tracking import log_metrics, tracked
 
@@ -42,10 +42,17 @@ def evaluate(
         evaluation = backtest_models(validated.dataset, windows, (scored,), backtest, run)
         log_metrics(run, backtest_metrics(evaluation.table[scored.strategy]))
         findings = Findings(
-            run=run, command="evaluate", sections=sections, validated=validated, evaluation=evaluation, model=scored
+            run=run,
+            command="evaluate",
+            sections=sections,
+            base=scored,
+            validated=validated,
+            windows=windows,
+            model=scored,
+            evaluation=evaluation,
         )
         report(findings)
-        close_receipt(receipt, Products(base=scored, validated=validated, windows=windows, evaluation=evaluation), run)
+        close_receipt(receipt, findings, run)
     return Outcome(
         run=run, data=validated.dataset.fingerprint, account=validated.account, evaluation=evaluation, model=scored
     )

@@ -7,8 +7,10 @@ from prefect import flow
 from flows.pipeline import pipeline
 from tasks.config import (
     BASE,
+    NOTHING,
     BacktestConfig,
     FinetuneConfig,
+    GateConfig,
     PretrainConfig,
     Seed,
     TrackingConfig,
@@ -50,6 +52,7 @@ def leaderboard(
                 pretrain=PretrainConfig(from_=model),
                 finetune=finetune,
                 backtest=backtest,
+                gate=GateConfig(promote=False, champion=NOTHING),
                 tracking=tracking,
                 seed=seed,
             )

@@ -1,4 +1,4 @@
-"""The whole chain: ingest, validate, window, pretrain, fine-tune, evaluate, publish."""
+"""The whole chain: ingest, validate, window, pretrain, fine-tune, evaluate, publish, promote."""
 
 from typing import Any
 
@@ -6,11 +6,13 @@ from prefect import flow
 
 from flows.stages import prepare, prepare_corpus
 from rnn_model.config import ModelConfig
+from tasks.champion import promote_model
 from tasks.checks import check_source, check_start, check_windows
 from tasks.config import (
     NOTHING,
     BacktestConfig,
     FinetuneConfig,
+    GateConfig,
     PretrainConfig,
     Seed,
     SourceConfig,
@@ -20,13 +22,16 @@ from tasks.config import (
 )
 from tasks.evaluate import backtest_models
 from tasks.finetune import finetune_model
+from tasks.gate import decide
 from tasks.handles import Outcome
 from tasks.metrics import backtest_metrics
 from tasks.page import Findings
 from tasks.pretrain import pretrain_model, start_from
 from tasks.publish import publish_model
-from tasks.receipt import Products, close_receipt, open_receipt
+from tasks.receipt import close_receipt, open_receipt
+from tasks.registry import register_model, run_key
 from tasks.report import report
+from tasks.standing import name_champion
 from tasks.tracking import tracked
 
 
@@ -39,6 +44,7 @@ def pipeline(
     pretrain: PretrainConfig = PretrainConfig(),
     finetune: FinetuneConfig = FinetuneConfig(),
     backtest: BacktestConfig = BacktestConfig(),
+    gate: GateConfig = GateConfig(),
     tracking: TrackingConfig = TrackingConfig(),
     seed: Seed = 0,
 ) -> Outcome:
@@ -52,6 +58,7 @@ def pipeline(
         pretrain: where the network comes from, and its pretraining
         finetune: carrying over to the target
         backtest: the test
+        gate: what a model has to show before it becomes the champion
         tracking: where runs are logged
         seed: every random number follows from it
     """
@@ -59,7 +66,8 @@ def pipeline(
     check_start(pretrain, source, finetune.replay)
     check_source(source, window.horizon, target)
     sections: dict[str, Any] = {"source": source, "target": target, "window": window, "model": model}
-    sections |= {"pretrain": pretrain, "finetune": finetune, "backtest": backtest, "tracking": tracking, "seed": seed}
+    sections |= {"pretrain": pretrain, "finetune": finetune, "backtest": backtest}
+    sections |= {"gate": gate, "tracking": tracking, "seed": seed}
     with tracked(tracking, target.name, f"{target.name} h{window.horizon}", sections) as run:
         receipt = open_receipt(sections, run)
         known = None if pretrain.from_ == NOTHING else start_from(pretrain.from_, tracking, model)
@@ -72,28 +80,40 @@ def pipeline(
             made = base or pretrain_model(corpus, model, pretrain, window.horizon, seed, run)
             base = made.model_copy(update={"corpus": corpus.folder})
         selection = finetune_model(validated.dataset, windows, base, finetune, seed, run)
-        contenders = tuple(c.model for c in selection.contenders)
+        best = selection.best.model
+        standing = name_champion(target.name, validated.dataset, windows, gate, tracking)
+        contenders = (*(c.model for c in selection.contenders), *standing.models)
         evaluation = backtest_models(validated.dataset, windows, contenders, backtest, run)
+        decision = decide(validated.dataset, evaluation, selection.chosen, standing, gate, run)
         findings = Findings(
             run=run,
             command="run",
             sections=sections,
+            base=base,
             validated=validated,
-            evaluation=evaluation,
-            model=selection.best.model,
+            windows=windows,
             selection=selection,
+            model=best,
+            evaluation=evaluation,
+            decision=decision,
         )
         report(findings)
         metrics = backtest_metrics(evaluation.table[selection.chosen])
-        uri = publish_model(validated.dataset, selection.best.model, window.horizon, metrics, run)
-        products = Products(base=base, validated=validated, windows=windows, selection=selection, evaluation=evaluation)
-        close_receipt(receipt, products, run)
+        uri = publish_model(validated.dataset, best, window.horizon, metrics, run)
+        promotion = None
+        if gate.moves:
+            key = run_key(validated.dataset.fingerprint, sections)
+            version = register_model(target.name, uri, best, decision, key, tracking)
+            promotion = promote_model(version, standing.champion, decision, key, tracking)
+        close_receipt(receipt, findings, run)
     return Outcome(
         run=run,
         data=validated.dataset.fingerprint,
         account=validated.account,
         evaluation=evaluation,
         selection=selection,
-        model=selection.best.model,
+        model=best,
         model_uri=uri,
+        decision=decision,
+        promotion=promotion,
     )

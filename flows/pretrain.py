@@ -6,9 +6,9 @@ from flows.stages import prepare_corpus
 from rnn_model.config import FitConfig, ModelConfig
 from tasks.checks import check_source
 from tasks.config import HorizonConfig, Seed, SourceConfig, TrackingConfig
-from tasks.handles import Model
+from tasks.handles import Model, Products
 from tasks.pretrain import pretrain_model
-from tasks.receipt import Products, close_receipt, open_receipt
+from tasks.receipt import close_receipt, open_receipt
 from tasks.tracking import tracked
 
 

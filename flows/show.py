@@ -29,8 +29,8 @@ def show(result: Any, parameters: dict[str, Any], summary: Path | None) -> None:
     elif isinstance(result, Outcome):
         show_outcome(result, parameters["target"].resolved(), parameters["model"])
     elif isinstance(result, Promotion):
-        before, now = (f"version {v}" if v is not None else "none" for v in (result.previous, result.version))
-        print(f"{result.name}@champion: {before} -> {now} ({result.result}: {result.sentence})")
+        show_promotion(result)
+        print(result.sentence)
     elif isinstance(result, Leaderboard):
         print_board(result)
     elif isinstance(result, Replay):
@@ -57,6 +57,10 @@ def show_outcome(result: Outcome, target: TargetConfig, model: Any) -> None:
         print_table(result.evaluation, title, result.selection.chosen if result.selection else None)
     if result.selection is not None:
         print(f"Chosen on the validation windows: {result.selection.reason}")
+    if result.decision is not None:
+        print(f"The gate: {result.decision.sentence}")
+    if result.promotion is not None:
+        show_promotion(result.promotion)
     print()
     if result.evaluation is not None:
         print(f"Read the report:    {report_path(result.run)}")
@@ -71,6 +75,12 @@ def show_outcome(result: Outcome, target: TargetConfig, model: Any) -> None:
     options = {"model": result.model_uri or str(model)} | horizon | {"output": "forecast.parquet"}
     asked = {"target": target.model_dump(mode="json", exclude_defaults=True, exclude={"max_quarantined"})}
     print(f"Make a forecast:    {program('carryover')} forecast {as_options(options | asked)}")
+
+
+def show_promotion(result: Promotion) -> None:
+    """What became of the champion, in one line."""
+    before, now = (f"version {v}" if v is not None else "none" for v in (result.previous, result.version))
+    print(f"models:/{result.name}@champion: {before} -> {now} ({result.result})")
 
 
 def show_replay(result: Replay) -> None:

@@ -214,6 +214,11 @@ class GateConfig(Section):
     """What a challenger has to show before it becomes the champion."""
 
     promote: bool = Field(True, description="register the chosen model and move @champion where the gate says promote")
+    champion: str | None = Field(
+        None,
+        description="rehearse against another model (folder, models:/, run id; nothing: the seasonal naive), promoting "
+        "none; none: @champion of the target's registered model",
+    )
     metric: Literal["SQL", "MASE"] = Field("SQL", description="loss compared per series: of all deciles, or the median")
     level: float = Field(0.05, gt=0, lt=0.5, description="share of equal models that may be promoted, at most")
     min_effect: float = Field(0.01, ge=0, lt=1, description="relative gain under which a difference does not matter")
@@ -226,6 +231,11 @@ class GateConfig(Section):
     )
     smallest_segment: int = Field(5, ge=2, le=1_000_000, description="series that make a segment")
     resamples: int = Field(2000, ge=200, le=100_000, description="of the bootstrap and of the permutation test")
+
+    @property
+    def moves(self) -> bool:
+        """Whether the champion may change; not in a rehearsal against another model."""
+        return self.promote and self.champion is None
 
 
 class TrackingConfig(Section):

@@ -9,9 +9,8 @@ import polars as pl
 from prefect import task
 
 from rnn_model.artefact import digest_json, open_checked, publish
-from rnn_model.checkpoint import ModelCard, load_model
+from rnn_model.checkpoint import load_model
 from rnn_model.config import DECILES
-from rnn_model.errors import ConfigError
 from rnn_model.windows import Floats, Index, Split, Windows
 from tasks.baselines import forecast_baseline
 from tasks.config import BacktestConfig, home
@@ -20,7 +19,7 @@ from tasks.handles import Dataset, Evaluation, Model, Run, WindowSet
 from tasks.metrics import DEFINITIONS, METRICS, backtest_metrics, overall, per_series, ranked, with_owa
 from tasks.progress import bar, show_table
 from tasks.tracking import child, compare_page, describe, log_metrics, log_params, log_table, set_tags
-from tasks.window import open_windows
+from tasks.window import check_unseen, open_windows
 
 
 @dataclass(frozen=True)
@@ -105,22 +104,9 @@ def backtest_model(model: Model, bench: Bench) -> pl.DataFrame:
     """One network over all cutoffs, as a forecast frame."""
     network, card = load_model(model.folder)
     check_freq(card, bench.handle.freq)
-    check_unseen(card, bench)
+    check_unseen(card.seen, bench.windows, bench.split, bench.rows)
     horizon = bench.handle.horizon
     return bench.run(model.strategy, lambda windows, index: forecast_windows(network, windows, index, horizon))
-
-
-def check_unseen(card: ModelCard, bench: Bench) -> None:
-    """Refuse to score a model on what it was fitted or chosen on. Raises ConfigError."""
-    taking_part = np.nonzero((bench.split.test >= 0).any(0))[0]
-    first = bench.split.tuning(bench.windows).end[taking_part]  # points before the first test cutoff
-    cutoffs = bench.rows[bench.windows.offsets[taking_part] + first - 1]
-    for name, cutoff in cutoffs.select("unique_id", pl.col("ds").dt.to_string("iso")).iter_rows():
-        if card.seen.get(name, "") > cutoff:
-            raise ConfigError(
-                f"the model has seen series {name!r} up to {card.seen[name]}, past its first test cutoff {cutoff}; "
-                "a test on seen data says nothing: use fewer --backtest.cutoffs, newer data, or a model from before"
-            )
 
 
 def backtest_baseline(name: str, bench: Bench, longest: int) -> pl.DataFrame:

@@ -16,7 +16,7 @@ from rnn_model.artefact import open_checked
 from rnn_model.errors import ConfigError
 from tasks.config import GateConfig
 from tasks.effects import effects_table
-from tasks.handles import Check, Dataset, Decision, Effect, Evaluation, Run
+from tasks.handles import Check, Dataset, Decision, Effect, Evaluation, Run, Standing
 from tasks.metrics import overall
 from tasks.pairing import Pairs, Scored, pair
 from tasks.progress import show_table
@@ -37,16 +37,22 @@ class Verdict(NamedTuple):
 
 @task
 def decide(
-    dataset: Dataset, evaluation: Evaluation, challenger: str, champion: str | None, config: GateConfig, parent: Run
+    dataset: Dataset, evaluation: Evaluation, challenger: str, standing: Standing, config: GateConfig, parent: Run
 ) -> Decision:
-    """Hold two models of one evaluation against each other; the decision is logged to `parent` and shown.
+    """Hold the challenger against the champion, or the seasonal naive where there is none; logged and shown.
 
-    `champion`: None where there is none yet; the seasonal naive forecast stands in. Raises ConfigError for a model
-    that is not in the evaluation.
+    Nothing is promoted over a champion that cannot be compared. Raises ConfigError for a challenger that is not in
+    the evaluation.
     """
     history = pl.read_parquet(open_checked(dataset.folder) / "data.parquet")
-    old, new = (scored_model(evaluation, name) for name in (champion or NAIVE, challenger))
-    decision = judge(old, new, history, config)
+    new, rival = scored_model(evaluation, challenger), standing.model.strategy if standing.model else NAIVE
+    missing = "" if rival in evaluation.table else f"there is no champion, and no {rival} among the baselines"
+    reason = standing.refused or missing
+    if reason:
+        decision = undecided(evaluation, challenger, rival, reason, config)
+    else:
+        decision = judge(scored_model(evaluation, rival), new, history, config)
+    decision = decision.model_copy(update={"address": standing.address})
     log_table(parent, decision.model_dump(mode="json"), "decision.json")
     if decision.effects:
         whole = decision.effects[0]
@@ -54,6 +60,18 @@ def decide(
     set_tags(parent, {"carryover.gate": decision.outcome, "carryover.gate_reason": decision.sentence})
     show_table(table=rows(decision.effects), key="gate", description=decision.sentence)
     return decision
+
+
+def undecided(evaluation: Evaluation, challenger: str, rival: str, reason: str, config: GateConfig) -> Decision:
+    """Not enough evidence, as nothing was compared."""
+    return Decision(
+        outcome="not enough evidence",
+        sentence=f"Not enough evidence: {reason}.",
+        metric=config.metric,
+        champion=rival,
+        challenger=challenger,
+        fingerprint=evaluation.fingerprint,
+    )
 
 
 def scored_model(evaluation: Evaluation, name: str) -> Scored:

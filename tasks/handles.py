@@ -169,6 +169,7 @@ class Decision(Section):
     champion: str = Field(description="what the challenger was compared with, e.g. champion v3 or SeasonalNaive")
     challenger: str
     fingerprint: str = Field(description="of the evaluation both stand in")
+    address: str | None = Field(None, description="where the champion was found, e.g. models:/sales/3")
     effects: tuple[Effect, ...] = ()
     checks: tuple[Check, ...] = ()
 
@@ -205,6 +206,20 @@ class Champion(Section):
         return self.periods[0]
 
 
+class Standing(Section):
+    """Whom a challenger has to beat."""
+
+    champion: Champion | None = Field(None, description="the registered one, if it is that")
+    model: Model | None = Field(None, description="as it enters the backtest; none: the seasonal naive stands in")
+    address: str | None = Field(None, description="where it was found, e.g. models:/sales/3")
+    refused: str = Field("", description="why it cannot be compared on these windows, in words")
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """What it adds to the backtest."""
+        return (self.model,) if self.model else ()
+
+
 class Promotion(Section):
     """What became of @champion, in words. `superseded`: another became champion meanwhile, so compare anew."""
 
@@ -224,6 +239,17 @@ class Forecast(Section):
     left_out: dict[str, str] = Field(description="series without a forecast, and the rule each one breaks")
 
 
+class Products(Section):
+    """What the stages of a flow hand on, as far as it has them: what a receipt and a report tell of."""
+
+    base: Model
+    validated: Validated | None = None
+    windows: WindowSet | None = None
+    selection: Selection | None = None
+    evaluation: Evaluation | None = None
+    decision: Decision | None = None
+
+
 class Outcome(Section):
     """What a pipeline or evaluation leaves behind, for scripts (`--summary`)."""
 
@@ -234,3 +260,5 @@ class Outcome(Section):
     selection: Selection | None = None
     model: Model
     model_uri: str | None = Field(None, description="MLflow address of the logged model")
+    decision: Decision | None = None
+    promotion: Promotion | None = None

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from rnn_model.config import QUANTILES, Section
+from rnn_model.config import QUANTILES
 from tasks.figures import (
     calibration_chart,
     effects_chart,
@@ -23,7 +23,7 @@ from tasks.figures import (
     picks,
     svg,
 )
-from tasks.handles import Account, Contender, Decision, Effect, Evaluation, Model, Run, Selection, Validated
+from tasks.handles import Account, Contender, Effect, Evaluation, Model, Products, Run, Selection, Validated
 from tasks.intervals import LEVEL, RESAMPLES, Interval, intervals
 from tasks.metrics import DEFINITIONS, calibration, per_step
 from tasks.provenance import command_line, environment, settings
@@ -36,7 +36,7 @@ MISSING = "\N{EN DASH}"  # where there is no figure
 FEW = 20  # series; with fewer, percentile intervals are known to be too narrow
 
 
-class Findings(Section):
+class Findings(Products):
     """Everything a report tells of, by name."""
 
     run: Run
@@ -45,8 +45,6 @@ class Findings(Section):
     validated: Validated
     evaluation: Evaluation
     model: Model
-    selection: Selection | None = None
-    decision: Decision | None = None
 
 
 @dataclass(frozen=True)

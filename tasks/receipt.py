@@ -22,7 +22,7 @@ from rnn_model.config import DECILES, Section
 from rnn_model.errors import IntegrityError
 from rnn_model.parallel import processes
 from tasks.config import PROJECT, SeriesConfig, code_digest, home
-from tasks.handles import Contender, Decision, Evaluation, Model, Run, Selection, Validated, WindowSet
+from tasks.handles import Contender, Decision, Evaluation, Model, Products, Run
 from tasks.ingest import expand
 from tasks.tracking import finite, log_table, set_tags
 
@@ -80,18 +80,8 @@ class Receipt(Section):
     devices: dict[str, str] = Field(description="section -> device and precision of its training")
     files: dict[str, tuple[DataFile, ...]] = Field(description="section -> files it read")
     environment: Environment
+    champion: str | None = Field(None, description="address of the model that the gate compared with")
     stages: tuple[Stage, ...] = ()
-
-
-class Products(Section):
-    """What the stages of a flow handed on, as far as it has them."""
-
-    base: Model
-    validated: Validated | None = None
-    windows: WindowSet | None = None
-    selection: Selection | None = None
-    evaluation: Evaluation | None = None
-    decision: Decision | None = None
 
 
 @task
@@ -106,7 +96,8 @@ def open_receipt(sections: Mapping[str, Any], run: Run) -> Receipt:
 @task
 def close_receipt(opened: Receipt, products: Products, run: Run) -> Receipt:
     """The receipt with what came out: under data/receipts, and on the run, whose tag holds its digest."""
-    receipt = opened.model_copy(update={"stages": stages_of(products)})
+    champion = products.decision.address if products.decision else None
+    receipt = opened.model_copy(update={"champion": champion, "stages": stages_of(products)})
     save_receipt(receipt)
     log_receipt(receipt, run)
     return receipt

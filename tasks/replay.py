@@ -127,6 +127,8 @@ def parameters(receipt: Receipt, config: TrackingConfig) -> dict[str, Any]:
         asked["model"] = start(asked["model"], config)
     if isinstance(asked.get("pretrain"), dict) and "from" in asked["pretrain"]:
         asked["pretrain"] = asked["pretrain"] | {"from": start(asked["pretrain"]["from"], config)}
+    if isinstance(asked.get("gate"), dict):  # the fresh place knows no champion, so it is told of that of the time
+        asked["gate"] = asked["gate"] | {"champion": start(receipt.champion or NOTHING, config)}
     return asked
 
 

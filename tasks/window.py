@@ -1,11 +1,14 @@
 """From validated rows to windows on disk, and back with their cuts."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 from prefect import task
 
 from rnn_model.artefact import digest_json, open_checked
+from rnn_model.errors import ConfigError
 from rnn_model.windows import Split, Windows, load_windows, save_windows, split_windows
 from tasks.config import BacktestConfig, WindowConfig, home
 from tasks.contract import frame_windows
@@ -51,3 +54,19 @@ def open_windows(handle: WindowSet) -> tuple[Windows, Split]:
 def cut(windows: Windows, handle: WindowSet) -> Split:
     """The split a handle declares."""
     return split_windows(windows, handle.horizon, handle.cutoffs, handle.step, handle.validation, handle.min_history)
+
+
+def check_unseen(seen: Mapping[str, str], windows: Windows, split: Split, rows: pl.DataFrame) -> None:
+    """Refuse to score a model on what it was fitted or chosen on. Raises ConfigError.
+
+    `seen`: series -> last time it was; `rows`: unique_id, ds, y in the order of the windows.
+    """
+    taking_part = np.nonzero((split.test >= 0).any(0))[0]
+    first = split.tuning(windows).end[taking_part]  # points before the first test cutoff
+    cutoffs = rows[windows.offsets[taking_part] + first - 1]
+    for name, cutoff in cutoffs.select("unique_id", pl.col("ds").dt.to_string("iso")).iter_rows():
+        if seen.get(name, "") > cutoff:
+            raise ConfigError(
+                f"the model has seen series {name!r} up to {seen[name]}, past its first test cutoff {cutoff}; "
+                "a test on seen data says nothing: use fewer --backtest.cutoffs, newer data, or a model from before"
+            )

@@ -13,10 +13,10 @@ from rnn_model.config import DECILES, ModelConfig
 from rnn_model.errors import ConfigError, DataError
 from rnn_model.windows import Floats, Index, Windows
 from tasks.config import BacktestConfig, SeriesConfig, WindowConfig
-from tasks.evaluate import Bench, check_unseen, evaluation_fingerprint, forecast_rows, until_cutoff
+from tasks.evaluate import Bench, evaluation_fingerprint, forecast_rows, until_cutoff
 from tasks.handles import Dataset, WindowSet
 from tasks.validate import validate_dataset
-from tasks.window import open_windows, window_dataset
+from tasks.window import check_unseen, open_windows, window_dataset
 
 Stored = Callable[..., Dataset]
 CARD = ModelCard(
@@ -93,26 +93,30 @@ def seen_until(number: int, name: str = "a") -> ModelCard:
     return CARD.model_copy(update={"seen": {name: f"2024-01-{number:02d} 00:00:00.000000"}})
 
 
+def unseen(card: ModelCard, bench: Bench) -> None:
+    check_unseen(card.seen, bench.windows, bench.split, bench.rows)
+
+
 def test_a_model_that_has_seen_past_the_first_cutoff_is_refused(stored: Stored, tmp_path: Path) -> None:
     bench = benched(stored(a=line(20)), tmp_path)  # cutoffs after points 16 and 18
     with pytest.raises(ConfigError, match=r"seen series 'a' up to 2024-01-17.*past its first test cutoff 2024-01-16"):
-        check_unseen(seen_until(17), bench)
+        unseen(seen_until(17), bench)
 
 
 def test_a_model_that_has_seen_up_to_the_first_cutoff_is_taken(stored: Stored, tmp_path: Path) -> None:
-    check_unseen(seen_until(16), benched(stored(a=line(20)), tmp_path))
+    unseen(seen_until(16), benched(stored(a=line(20)), tmp_path))
 
 
 def test_fewer_cutoffs_leave_more_that_may_have_been_seen(stored: Stored, tmp_path: Path) -> None:
-    check_unseen(seen_until(18), benched(stored(a=line(20)), tmp_path, cutoffs=1))
+    unseen(seen_until(18), benched(stored(a=line(20)), tmp_path, cutoffs=1))
 
 
 def test_what_was_seen_of_other_series_does_not_matter(stored: Stored, tmp_path: Path) -> None:
-    check_unseen(seen_until(31, "another"), benched(stored(a=line(20)), tmp_path))
+    unseen(seen_until(31, "another"), benched(stored(a=line(20)), tmp_path))
 
 
 def test_what_was_seen_of_a_series_too_short_for_any_test_does_not_matter(stored: Stored, tmp_path: Path) -> None:
-    check_unseen(seen_until(31, "c"), benched(stored(a=line(20), c=line(4)), tmp_path))
+    unseen(seen_until(31, "c"), benched(stored(a=line(20), c=line(4)), tmp_path))
 
 
 # ---- what may be compared

@@ -15,7 +15,7 @@ from tasks import gate
 from tasks.config import GateConfig
 from tasks.evaluate import publish_backtest
 from tasks.gate import judge, scored_model
-from tasks.handles import Dataset, Decision, Evaluation, Run
+from tasks.handles import Dataset, Decision, Evaluation, Run, Standing
 from tasks.metrics import per_series
 from tasks.pairing import Scored
 
@@ -246,18 +246,47 @@ def test_a_decision_survives_being_stored(evaluation: Evaluation) -> None:
     assert Decision.model_validate_json(done.model_dump_json()) == done
 
 
-def test_the_task_logs_the_decision_and_shows_it(
-    evaluation: Evaluation, stored: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the task logs and shows, by the name of the call."""
     shown: dict[str, Any] = {}
     for name in ("log_table", "log_metrics", "set_tags"):
         monkeypatch.setattr(gate, name, lambda run, *told, name=name: shown.update({name: told}))
     monkeypatch.setattr(gate, "show_table", lambda **told: shown.update(told))
+    return shown
+
+
+def decided(evaluation: Evaluation, stored: Callable[..., Dataset], standing: Standing) -> Decision:
     run = Run(uri="sqlite:///x", experiment_id="1", run_id="r", name="night")
     dataset = stored(**{f"s{i:03}": [float(n) for n in range(PAST + 3 * HORIZON)] for i in range(30)})
-    done = gate.decide.fn(dataset, evaluation, "full", None, CONFIG, run)
+    return gate.decide.fn(dataset, evaluation, "full", standing, CONFIG, run)
+
+
+def test_the_task_logs_the_decision_and_shows_it(
+    evaluation: Evaluation, stored: Callable[..., Dataset], told: dict[str, Any]
+) -> None:
+    done = decided(evaluation, stored, Standing())
     assert (done.outcome, done.champion) == ("promote", "SeasonalNaive")
-    assert shown["log_table"] == (done.model_dump(mode="json"), "decision.json")
-    assert shown["set_tags"][0]["carryover.gate"] == "promote"
-    assert shown["table"][0]["gain"] == "34%"
-    assert shown["description"] == done.sentence
+    assert told["log_table"] == (done.model_dump(mode="json"), "decision.json")
+    assert told["set_tags"][0]["carryover.gate"] == "promote"
+    assert told["table"][0]["gain"] == "34%"
+    assert told["description"] == done.sentence
+
+
+@pytest.mark.usefixtures("told")
+def test_nothing_is_promoted_over_a_champion_that_cannot_be_compared(
+    evaluation: Evaluation, stored: Callable[..., Dataset]
+) -> None:
+    done = decided(
+        evaluation, stored, Standing(address="models:/sales/3", refused="models:/sales/3 is of other series")
+    )
+    assert (done.outcome, done.address) == ("not enough evidence", "models:/sales/3")
+    assert "is of other series" in done.sentence
+
+
+@pytest.mark.usefixtures("told")
+def test_without_a_champion_and_a_naive_forecast_there_is_no_evidence(
+    evaluation: Evaluation, stored: Callable[..., Dataset]
+) -> None:
+    without = evaluation.model_copy(update={"table": {"full": {}}})
+    assert decided(without, stored, Standing()).outcome == "not enough evidence"
