@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.gate_study import Cell, promoted, simulate
+from benchmarks.gate_study import Cell, by_series_alone, promoted, simulate
 from tasks.config import GateConfig
 from tasks.significance import (
     WORST,
@@ -187,7 +187,7 @@ def every_window_a_series(champion: Array, challenger: Array) -> Array:
 
 
 def series_alone(champion: Array, challenger: Array) -> Array:
-    return np.asarray(sign_flip((champion - challenger).mean(2), 500, rng()) <= CONFIG.level)
+    return by_series_alone(champion, challenger, CONFIG, rng(8))
 
 
 def mistakes(gate: Callable[[Array, Array], Array], cell: Cell) -> int:
