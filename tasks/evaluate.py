@@ -55,7 +55,7 @@ def backtest_models(
     runs: dict[str, Run] = {}
     for name in map(str, config.baselines):
         with child(parent, name, "baseline") as run:
-            log_params(run, {"candidate": name, "baseline_history": config.baseline_history})
+            log_params(run, {"candidate": name, "backtest": {"baseline_history": config.baseline_history}})
             frames[name] = backtest_baseline(name, bench, config.baseline_history)
             runs[name] = run
     for model in models:

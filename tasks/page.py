@@ -100,11 +100,15 @@ def template() -> Template:
 
 
 def leaderboard(scores: pl.DataFrame, chosen: str) -> dict[str, dict[str, Interval]]:
-    """Model -> its figures with their intervals, and its MASE relative to the chosen model's; the best MASE first."""
+    """Model -> its figures with their intervals, and its MASE relative to the chosen model's.
+
+    The best MASE stands first, and of those that differ by nothing one could read, the chosen one.
+    """
     known = [c for c in COLUMNS if c in scores.columns or c == "WQL"]
     found = {column: intervals(scores, column) for column in known}
     found["relative"] = intervals(scores, "MASE", against=chosen)
-    order = sorted(found["MASE"], key=lambda name: float(np.nan_to_num(found["MASE"][name].value, nan=np.inf)))
+    mase = {name: round(float(np.nan_to_num(one.value, nan=np.inf)), 4) for name, one in found["MASE"].items()}
+    order = sorted(mase, key=lambda name: (mase[name], name != chosen))
     return {name: {column: by_model[name] for column, by_model in found.items()} for name in order}
 
 

@@ -54,6 +54,7 @@ def tracked(config: TrackingConfig, experiment: str, name: str, sections: Mappin
     with connected(config) as client:
         experiment_id = _experiment(client, config.experiment or experiment)
         _close_abandoned(client, experiment_id)
+        name = f"{time.strftime('%Y-%m-%d %H:%M')} {name}"  # in front: the table of runs cuts names off
         with _open(client, experiment_id, name, {"carryover.kind": "pipeline"} | _origin()) as run:
             log_params(run, sections)
             words = f"MLflow run {run.run_id}"
@@ -275,6 +276,7 @@ def _close_abandoned(client: MlflowClient, experiment_id: str) -> None:
 def _origin() -> dict[str, str]:
     tags = {"carryover.host": socket.gethostname(), "carryover.pid": str(os.getpid())}
     if flow_run.id:
+        tags["mlflow.source.name"] = f"flow {flow_run.flow_name}"
         tags |= {"prefect.flow_run_id": str(flow_run.id), "prefect.flow_run_name": str(flow_run.name)}
         url = str(flow_run.ui_url)
         tags |= {"prefect.flow_run_url": url} if url.startswith("http") else {}

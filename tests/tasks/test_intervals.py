@@ -67,6 +67,11 @@ def test_a_long_series_counts_by_its_steps() -> None:
     assert intervals(frame, "MASE")["a"].value == pytest.approx((30 * 1 + 10 * 4) / 40)
 
 
+def test_a_scaled_loss_has_intervals_where_a_backtest_scores_it() -> None:
+    frame = scores(a=[1.0, 3.0]).with_columns(SQL=pl.Series([0.5, None]))
+    assert intervals(frame, "SQL")["a"].value == 0.5  # a series without a scale does not count
+
+
 def test_a_difference_is_paired() -> None:
     """Every series is a tenth worse: that is certain, however much the series differ among themselves."""
     easy_and_hard = [0.1, 1.0, 10.0, 100.0]

@@ -1,7 +1,6 @@
 """The page says all that was found, in order, and is one file: nothing is fetched, nothing in it is executed."""
 
 import re
-import shlex
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,9 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from flows.cli import COMMANDS, command_class, parse
-from rnn_model.config import DECILES, QUANTILES, ModelConfig
-from tasks.config import BacktestConfig, FinetuneConfig, PretrainConfig, SourceConfig, TargetConfig, WindowConfig
+from rnn_model.config import DECILES, QUANTILES
+from tasks.config import WindowConfig
 from tasks.handles import (
     Account,
     Check,
@@ -29,7 +27,6 @@ from tasks.handles import (
 )
 from tasks.metrics import overall, per_series
 from tasks.page import Findings, Material, percent, render, three_digits
-from tasks.provenance import command_line, settings
 
 NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
 NASTY = '<script>alert("$x$")</script>'
@@ -46,14 +43,7 @@ HEADINGS = [
     "Settings",
     "How to repeat this run",
 ]
-SECTIONS = {
-    "target": TargetConfig(path="sales.csv", freq="MS"),
-    "window": WindowConfig(horizon=6),
-    "finetune": FinetuneConfig(strategies=("full", "average")),
-    "pretrain": PretrainConfig(from_="nothing", steps=7),
-    "source": SourceConfig(),
-    "seed": 3,
-}
+SECTIONS = {"window": WindowConfig(horizon=6), "seed": 3}
 
 
 class Reader(HTMLParser):
@@ -238,6 +228,21 @@ def test_a_choice_that_the_test_ranks_second_is_explained(material: Material) ->
     assert "In the test below, full has the lowest MASE. That is no reason to choose it" in page.words
 
 
+def test_a_tie_is_no_victory_over_the_choice(material: Material) -> None:
+    """Fine-tuning that changed nothing leaves candidates with equal forecasts."""
+    one = pl.col("model") == "full"
+    twice = [
+        pl.concat([frame, frame.filter(one).with_columns(model=pl.lit("average"))])
+        for frame in (material.forecasts, material.scores)
+    ]
+    tied = Material(material.history, *twice, material.quarantine)
+    other = selection().model_copy(update={"chosen": "full"})
+    text = render(findings(material, selection=other), tied, NOW)
+    board = text[text.index('id="leaderboard"') : text.index('id="fans"')]
+    assert re.findall(r"<td>([\w-]+)", board)[:2] == ["full", "average"]
+    assert "has the lowest MASE" not in text
+
+
 def test_the_page_is_small_and_equal_findings_give_an_equal_one(material: Material, full: str) -> None:
     assert len(full.encode()) < 500_000
     assert full == render(findings(material, selection=selection(), decision=decision()), material, NOW)
@@ -253,27 +258,6 @@ def test_more_series_aside_than_are_shown_are_counted(material: Material) -> Non
     many = pl.concat([material.quarantine] * 30)
     whole = Material(material.history, material.forecasts, material.scores, many)
     assert "The first 20 of 30 series set aside" in Reader(render(findings(material), whole, NOW)).words
-
-
-# ---- how to repeat it
-
-
-def test_the_printed_command_gives_the_same_settings_again() -> None:
-    words = shlex.split(command_line("run", SECTIONS))
-    assert words[0].startswith("OMP_NUM_THREADS=")
-    assert words[1:3] == ["carryover", "run"]
-    again = parse(command_class("run", COMMANDS["run"], None), "run", words[3:])
-    assert {name: getattr(again, name) for name in SECTIONS} == SECTIONS
-
-
-def test_settings_that_differ_stand_apart_from_defaults() -> None:
-    changed, same = settings(SECTIONS | {"model": ModelConfig(), "backtest": BacktestConfig(cutoffs=5)})
-    assert ("window.horizon", "6", "8") in changed
-    assert ("backtest.cutoffs", "5", "3") in changed
-    assert ("seed", "3", "") in changed
-    assert ("pretrain.from", "nothing", "base") in changed
-    assert ("model.cell", "lstm") in same
-    assert {name for name, *_ in changed}.isdisjoint({name for name, _ in same})
 
 
 @pytest.mark.parametrize(

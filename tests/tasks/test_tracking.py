@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -104,7 +105,12 @@ def test_a_pipelines_run_reads_as_its_block_ended(
 
 def test_a_pipelines_run_is_linked_from_prefect(store: TrackingConfig, linked: list[dict[str, str]]) -> None:
     with tracked(store, "linked", "whole", {}) as run:
-        assert [(link["link"], link["description"]) for link in linked] == [(page(run), "whole")]
+        assert [(link["link"], link["description"]) for link in linked] == [(page(run), run.name)]
+
+
+def test_a_pipelines_run_is_named_by_its_time_and_target(store: TrackingConfig, linked: list[dict[str, str]]) -> None:
+    with tracked(store, "named", "sales h8", {}) as run:
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d sales h8", run.name)
 
 
 def test_a_failed_run_names_its_reason(client: MlflowClient, parent: Run) -> None:
