@@ -191,9 +191,9 @@ def fingerprints(findings: Findings) -> dict[str, str]:
     }
 
 
-def three_digits(value: float) -> str:
-    """A figure as a person reads it: three digits that count, none of them cut."""
-    if not np.isfinite(value):
+def three_digits(value: float | None) -> str:
+    """A figure as a person reads it: three digits that count, none of them cut; a dash for none."""
+    if value is None or not np.isfinite(value):
         return MISSING
     exact = abs(value) >= 100
     words = f"{value:,.0f}" if exact else np.format_float_positional(value, 3, unique=False, fractional=False, trim="k")
