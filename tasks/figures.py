@@ -48,8 +48,9 @@ def canvas(size: tuple[float, float], rows: int = 1) -> tuple[Figure, list[Axes]
 
 
 def legend(figure: Figure, columns: int = 3) -> None:
-    """What the lines are, below all axes."""
-    figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=8, labelcolor=INK)
+    """What the lines are, below all axes; nothing where there is none."""
+    if any(axes.get_legend_handles_labels()[0] for axes in figure.axes):
+        figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=8, labelcolor=INK)
 
 
 def looks(names: Sequence[str], chosen: str) -> dict[str, dict[str, Any]]:
