@@ -35,6 +35,7 @@ from flows.forecast import forecast
 from flows.leaderboard import leaderboard
 from flows.pipeline import pipeline
 from flows.pretrain import pretrain
+from flows.prove import prove
 from flows.show import show
 from rnn_model.errors import CarryoverError, ConfigError, ServiceError, UnsafeError, WriteError
 from rnn_model.parallel import announce, is_first
@@ -48,6 +49,7 @@ COMMANDS: dict[str, "Flow[..., Any]"] = {
     "evaluate": evaluate,
     "forecast": forecast,
     "leaderboard": leaderboard,
+    "prove": prove,
 }
 SECRET = ("tracking.uri", "target.path", "source.path")  # refused values that may hold one are not repeated
 KEPT = "finished stages are kept and used again; run the same command again"
@@ -93,7 +95,7 @@ def command_class(name: str, flow: "Flow[..., Any]", yaml_file: Path | None) -> 
         info: FieldInfo = Field(... if required else parameter.default, description=words.get(parameter.name))
         fields[parameter.name] = (hints[parameter.name], info)
     fields["config"] = (str | None, Field(None, description=f"YAML file of options, or a preset: {presets()}"))
-    if name in ("run", "evaluate", "leaderboard"):
+    if name in ("run", "evaluate", "leaderboard", "prove"):
         fields["summary"] = (Path | None, Field(None, description="JSON file for every metric, fingerprint and run id"))
     doc = (flow.fn.__doc__ or "").split("\n\n")[0]
     made = create_model(name, __base__=Command, __doc__=doc, **fields)

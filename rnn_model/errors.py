@@ -52,6 +52,12 @@ class IntegrityError(CarryoverError):
     exit_code = 76
 
 
+class LeakError(CarryoverError):
+    """Something before a cutoff depends on what came after it."""
+
+    exit_code = 76
+
+
 class UnsafeError(CarryoverError):
     """Content that could run code, or a place without permission."""
 
