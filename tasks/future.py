@@ -82,7 +82,7 @@ def another_future(
     ends = last_kept(used, kept_points(split, cutoff))
     changed = with_other_values(rows, ends, cutoff, need, rng)
     extra = past_the_end(rows, handle, rng)
-    tail = times_after(used, ends["until"].max())
+    tail = times_after(used, last_kept(used, split.test[cutoff])["until"].max())
     span = handle.horizon + handle.step * (handle.cutoffs - 1 - cutoff)
     limits = Limits(need, min(len(tail), need + handle.horizon - 1, span + handle.min_history - 1))
     new, tested, short = newcomers(rows, ends["unique_id"].to_list(), tail, limits, rng)
@@ -94,7 +94,7 @@ def another_future(
 
 
 def last_kept(used: pl.DataFrame, kept: Ints) -> pl.DataFrame:
-    """unique_id, number, until: the time of the last point that stays, null where none does."""
+    """unique_id, number, until: the time of the last of the first `kept` (N,) points, null where there is none."""
     return (
         used.group_by("unique_id", maintain_order=True)
         .agg("ds")
@@ -142,9 +142,10 @@ def past_the_end(rows: pl.DataFrame, handle: WindowSet, rng: np.random.Generator
 
 
 def times_after(used: pl.DataFrame, until: Any) -> pl.Series:
-    """The grid of the series that ends last, from the first time after the last cutoff of all."""
+    """The grid of the series that ends last, after a time; nothing of it where there is none."""
     name = used.filter(pl.col("ds") == pl.col("ds").max())["unique_id"][0]
-    return used.filter((pl.col("unique_id") == name) & (pl.col("ds") > until))["ds"]
+    after = pl.lit(False) if until is None else pl.col("ds") > until
+    return used.filter((pl.col("unique_id") == name) & after)["ds"]
 
 
 def newcomers(
@@ -157,7 +158,7 @@ def newcomers(
     known = set(rows["unique_id"])
     long = [" new", *(f"{name} new" for name in names), " newer"] if limits.longest >= limits.need else []
     short = [" short", f"{names[0]} short", f"{names[-1]} short"]
-    spread = limits.longest - limits.need + 1
+    spread = max(1, limits.longest - limits.need + 1)
     lengths = [limits.longest - i % spread for i in range(len(long))] + [min(len(tail), limits.need - 1)] * len(short)
     frames = [rows.clear()]
     for name, length in zip([*long, *short], lengths, strict=True):

@@ -60,8 +60,8 @@ class Proof(Section):
     def sentence(self) -> str:
         """The result in one line."""
         if not self.leaks:
-            stages = len({f.stage for f in self.findings if not f.control})
-            return f"{stages} stages, {sum(f.compared for f in self.findings):,} values: {NO_LEAK}"
+            own = [f for f in self.findings if not f.control]
+            return f"{len({f.stage for f in own})} stages, {sum(f.compared for f in own):,} values: {NO_LEAK}"
         first = self.leaks[0]
         if first.control:
             return f"nothing is proved: {first.stage} did not take place (cutoff {first.cutoff + 1})"

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from mlflow.tracking import MlflowClient
 from tiny_pipeline import HORIZON, MODEL, series
 
 import flows.prove
@@ -19,8 +20,10 @@ import tasks.evaluate
 import tasks.finetune
 import tasks.future
 import tasks.leakage
+import tasks.progress
 import tasks.validate
 import tasks.window
+from flows.cli import run
 from rnn_model.checkpoint import ModelCard, save_model
 from rnn_model.errors import LeakError
 from rnn_model.network import build_network
@@ -35,7 +38,7 @@ BACKTEST = BacktestConfig(cutoffs=2, baselines=("SeasonalNaive",))
 WINDOW = WindowConfig(horizon=HORIZON)
 MODELS = {"SeasonalNaive", "zero-shot", "full", "average"}
 STAGES = (flows.prove, flows.stages)
-TRACKED = (*STAGES, tasks.evaluate, tasks.finetune, tasks.leakage, tasks.validate)
+TRACKED = (*STAGES, tasks.evaluate, tasks.finetune, tasks.leakage, tasks.progress, tasks.validate)
 TOLD = ("log_metrics", "log_params", "log_table", "log_dataset", "set_tags", "describe", "show_table")
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -71,7 +74,8 @@ def proof(files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Callable
     for name in ("change_future", "compare", "conclude"):
         monkeypatch.setattr(flows.prove, name, getattr(flows.prove, name).fn)
     start, sales = files
-    sections = (TargetConfig(path=str(sales), freq="MS"), WINDOW, FINETUNE, BACKTEST, TrackingConfig())
+    target = TargetConfig(path=str(sales), freq="MS", max_quarantined=0.5)
+    sections = (target, WINDOW, FINETUNE, BACKTEST, TrackingConfig())
     return lambda: flows.prove.prove.fn(str(start), *sections, seed=3)
 
 
@@ -223,3 +227,66 @@ def test_a_proof_in_which_nothing_was_changed_proves_nothing(
     monkeypatch.setattr(tasks.future, "with_other_values", lambda rows, *_: rows)
     with pytest.raises(LeakError, match="nothing is proved: control: values after the cutoffs changed"):
         proof()
+
+
+def ragged() -> pl.DataFrame:
+    """What files are like: other ends and lengths, gaps, a row twice, nothing but zeros, and an infinite value."""
+    whole = series().with_columns(pl.col("ds").cast(pl.Datetime("us")), pl.col("y").cast(pl.Float64))
+    sine, line, noise = (whole.filter(pl.col("unique_id") == name) for name in ("sine", "line", "noise"))
+    as_other = [
+        sine.head(50).with_columns(unique_id=pl.lit("ended")),
+        line.tail(8).with_columns(unique_id=pl.lit("young")),  # it takes part in the last cutoff alone
+        noise.tail(40).with_columns(unique_id=pl.lit("zeros"), y=0.0),
+        noise.with_columns(unique_id=pl.lit("wrong"), y=pl.lit(float("inf"))),
+        noise.with_columns(unique_id=pl.lit("holes"), y=pl.when(pl.int_range(pl.len()) % 7 > 0).then("y")),
+    ]
+    return pl.concat([sine, line.filter(pl.int_range(pl.len()) % 11 != 3), noise, noise.head(1), *as_other])
+
+
+def test_it_holds_for_ragged_series(
+    proof: Callable[[], Proof], files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ragged().write_parquet(files[1])
+    made = proof()
+    assert made.leaks == ()
+    assert {f.stage for f in made.findings if f.control and f.cutoff == 0} >= {"control: new series in the test"}
+
+
+def as_command(files: tuple[Path, Path]) -> list[str]:
+    start, sales = files
+    data = ["--model", str(start), "--target.path", str(sales), "--target.freq", "MS", "--window.horizon", "4"]
+    few = ["--finetune.steps", "2", "--finetune.batch_size", "8", "--finetune.strategies", '["full"]']
+    return ["prove", *data, *few, "--backtest.cutoffs", "2", "--backtest.baselines", '["SeasonalNaive"]']
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_the_command_prints_the_table_and_ends_with_0(
+    files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = tmp_path / "proof.json"
+    assert run([*as_command(files), "--summary", str(summary)]) == 0
+    shown = capsys.readouterr().out
+    assert "no stage read anything past a cutoff" in shown
+    assert "forecasts of SeasonalNaive" in shown
+    found = Proof.model_validate_json(summary.read_text())
+    logged = MlflowClient(found.run.uri).get_run(found.run.run_id)
+    assert logged.data.metrics["leakage/differences"] == 0
+    assert logged.data.tags["carryover.leak"] == "none"
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_leak_ends_the_command_with_76_and_the_run_reads_failed(
+    files: tuple[Path, Path],
+    data_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    a_baseline_fitted_past_its_cutoff(monkeypatch)
+    assert run(as_command(files)) == 76
+    told = capsys.readouterr()
+    assert "DIFFERENT" in told.out
+    assert told.err.strip().splitlines()[-1].startswith("carryover: leak: everything after test cutoff 1 was changed")
+    client = MlflowClient(f"sqlite:///{data_folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("sales proof")
+    (made,) = client.search_runs([experiment.experiment_id], "tags.`carryover.kind` = 'proof' and status = 'FAILED'")
+    assert made.data.tags["carryover.leak"] == "forecasts of SeasonalNaive"
