@@ -210,7 +210,7 @@ def test_rollback_to_a_version_by_number(shelf: Shelf) -> None:
 @pytest.mark.parametrize(
     ("succession", "to", "words"),
     [
-        ((), None, "it never had a champion"),
+        ((), None, "no model .* is registered; known are: "),
         ((1,), None, "version 1 is its first champion"),
         ((1, 2), 7, "has no version 7"),
     ],
@@ -222,6 +222,12 @@ def test_a_rollback_that_leads_nowhere_is_refused(
     with pytest.raises(ConfigError, match=words):
         rollback(shelf.name, to, "why", shelf.config)
     assert shelf.champion == (succession[-1] if succession else None)
+
+
+def test_a_model_that_never_was_champion_cannot_be_rolled_back(shelf: Shelf) -> None:
+    shelf.register(1)
+    with pytest.raises(ConfigError, match="it never had a champion"):
+        rollback(shelf.name, None, "why", shelf.config)
 
 
 def test_a_ledger_can_be_read_by_any_program(shelf: Shelf) -> None:
