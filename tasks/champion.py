@@ -82,7 +82,7 @@ def promote(version: Version, expected: int | None, decision: Decision, key: str
             _refuse_lost(name, ledger)
         earlier = ledger.promoted(key)
         if earlier is not None or current == number:
-            words = f"this run has promoted version {earlier.version} before" if earlier else f"version {number} is it"
+            words = f"this run has promoted version {earlier.version} before" if earlier else "nothing to do"
             return Promotion(name=name, result="already", previous=current, version=current, sentence=words)
         if current != expected:
             words = f"decided against {_title(expected)}, but {_title(current)} is champion by now; compare anew"
@@ -99,14 +99,22 @@ def promote(version: Version, expected: int | None, decision: Decision, key: str
 def rollback(name: str, to: int | None, reason: str, config: TrackingConfig) -> Promotion:
     """Move @champion to version `to`; none: to the one that was champion before the present one.
 
-    Raises ConfigError where there is no such version, IntegrityError where it cannot be used.
+    Raises ConfigError where there is no such model or version, IntegrityError where it cannot be used.
     """
     name = registry_name(name)
-    with store(config) as client, locked(ledger_path(name, client.tracking_uri)):
+    with store(config) as client:
+        known = [model.name for model in client.search_registered_models()]
+        if name not in known:
+            raise ConfigError(f"no model {name} is registered; known are: {', '.join(known) or 'none'}")
+        return _rolled_back(client, name, to, reason, config)
+
+
+def _rolled_back(client: MlflowClient, name: str, to: int | None, reason: str, config: TrackingConfig) -> Promotion:
+    with locked(ledger_path(name, client.tracking_uri)):
         ledger, current = _settled(client, name), aliased(client, name)
         number = _before(name, ledger) if to is None else to
         if number == current:
-            words = f"version {number} is champion already"
+            words = "nothing to do"
             return Promotion(name=name, result="already", previous=current, version=current, sentence=words)
         if find_version(client, name, number) is None:
             raise ConfigError(f"model {name} has no version {number} (any more); name another with --version")

@@ -105,7 +105,7 @@ REFUSED = {
     ),
     "another name": (json.dumps(ROWS).replace('"unique_id"', '"store"'), "missing inputs ['unique_id']"),
     "ds as text": (changed(ds="yesterday"), "yesterday"),
-    "ds as number": (changed(ds=5), "doesn't match format"),
+    "ds as number": (changed(ds=5), "Failed to convert column ds"),
     "ds off the frequency": (changed(ds="2015-08-02T00:00:00"), "off the frequency"),
     "no ds": (changed(ds=None), "has no ds"),
     "id as number": (changed(unique_id=5), "unique_id is not text in every row"),

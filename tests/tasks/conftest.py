@@ -9,13 +9,15 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from shelf import Shelf, log_three
 
 from rnn_model.artefact import publish
 from rnn_model.errors import DataError
 from tasks.config import PROJECT, SeriesConfig, TrackingConfig
 from tasks.contract import content_fingerprint
-from tasks.handles import Dataset
+from tasks.handles import Dataset, Model
 from tasks.ingest import ingest_files
+from tasks.registry import registry_name
 
 START_TWICE = """
 import json, os, sys
@@ -107,3 +109,15 @@ def refusal(read: Callable[..., Dataset]) -> Callable[..., str]:
         return str(raised.value)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def logged(store: TrackingConfig, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, Model]]:
+    """Three models that differ in their weights, each logged once."""
+    return log_three(store, tmp_path_factory.mktemp("logged"))
+
+
+@pytest.fixture
+def shelf(store: TrackingConfig, logged: list[tuple[str, Model]], tmp_path: Path) -> Shelf:
+    """Those models, under a registered name of the test's own."""
+    return Shelf(store, logged, registry_name(tmp_path.name))

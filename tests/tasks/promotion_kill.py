@@ -11,16 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from promotion_race import NAME, SAYS, prepare
+
 from tasks import champion as champions
 from tasks.champion import champion, promote
 from tasks.config import TrackingConfig
 from tasks.handles import Decision, Version
 from tasks.ledger import read_ledger
 from tasks.registry import ledger_path
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from promotion_race import NAME, SAYS, prepare
 
 YES = Decision(outcome="promote", sentence="better", **SAYS)
 
