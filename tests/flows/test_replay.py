@@ -20,7 +20,7 @@ from rnn_model.transfer import Candidate, tune
 from tasks import finetune as finetuning
 from tasks.config import FinetuneConfig, HorizonConfig, TargetConfig
 from tasks.handles import Outcome, Run
-from tasks.receipt import RECEIPT, Receipt
+from tasks.receipt import RECEIPT, Receipt, Stage
 from tasks.verdict import compare, overall
 
 pytestmark = pytest.mark.usefixtures("one_home")
@@ -67,6 +67,20 @@ def test_a_run_made_again_in_a_fresh_process_is_equal(outcome: Outcome, one_home
     assert client.get_run(outcome.run.run_id).to_dictionary() == before
     tags = client.get_run(found["run"]["run_id"]).data.tags
     assert (tags["carryover.replay_of"], tags["carryover.verdict"]) == (outcome.run.run_id, "equal")
+
+
+def test_a_difference_exits_76_and_the_last_line_names_it(
+    outcome: Outcome, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def otherwise(receipt: Receipt, *_: Any) -> Receipt:
+        chosen = Stage(name="select", same={"chosen": "nobody"})
+        return receipt.model_copy(update={"stages": tuple(chosen if s.name == "select" else s for s in receipt.stages)})
+
+    monkeypatch.setattr("flows.replay.run_again", otherwise)
+    assert command(["replay", outcome.run.run_id]) == 76
+    assert outcome.selection is not None
+    expected = f"Verdict: different at select: chosen got nobody, was {outcome.selection.chosen}"
+    assert capsys.readouterr().out.splitlines()[-1] == expected
 
 
 def test_every_stage_of_the_chain_stands_in_the_receipt(outcome: Outcome, receipt: Callable[[Run], Receipt]) -> None:
