@@ -115,7 +115,7 @@ def place(folder: Path | None) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         yield folder.resolve()
         return
-    with TemporaryDirectory(prefix="carryover-replay-") as made:
+    with TemporaryDirectory(prefix="carryover-replay-", ignore_cleanup_errors=True) as made:
         yield Path(made)
 
 

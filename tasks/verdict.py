@@ -10,7 +10,7 @@ from rnn_model.config import Section
 from rnn_model.errors import DataError
 from tasks.receipt import PROMOTE, DataFile, Environment, Receipt, Stage
 
-NEAR_ZERO = 1e-12  # two figures under this are both 0 but for rounding
+ROUNDING = 1e-12  # relative: figures are sums over rows, and Polars' threads add them up in an order of chance
 SHOWN = 12  # characters of a digest
 
 Word = Literal["equal", "within tolerance", "different", "not compared"]
@@ -41,7 +41,7 @@ def overall(stages: tuple[StageVerdict, ...]) -> str:
 
 
 def judge(name: str, was: Stage | None, got: Stage | None, tolerance: float) -> StageVerdict:
-    """One stage: equal to the bit, within the tolerance by its figures, or different."""
+    """One stage: equal to the bit (figures to rounding), within the tolerance by its figures, or different."""
     if was is None or got is None:
         words = "got this stage, was without it" if was is None else "got no such stage, was there"
         return StageVerdict(stage=name, verdict="different", words=words)
@@ -49,8 +49,8 @@ def judge(name: str, was: Stage | None, got: Stage | None, tolerance: float) -> 
         words = f"judged against {was.same.get('champion')} then, which a fresh place does not have"
         return StageVerdict(stage=name, verdict="not compared", words=words)
     unlike = differing(was.same, got.same)
-    moved, bits = differing_figures(was, got), differing(was.bits, got.bits)
-    far = [key for key in moved if not near(was.figures.get(key), got.figures.get(key), tolerance)]
+    moved, far = (differing_figures(was, got, limit) for limit in (ROUNDING, max(tolerance, ROUNDING)))
+    bits = differing(was.bits, got.bits)
     if unlike or far or (bits and not was.figures):
         return StageVerdict(stage=name, verdict="different", words=difference(was, got, [*unlike, *far, *bits]))
     if bits or moved:
@@ -65,14 +65,17 @@ def differing(was: Mapping[str, str], got: Mapping[str, str]) -> list[str]:
     return [key for key in {**was, **got} if was.get(key) != got.get(key)]
 
 
-def differing_figures(was: Stage, got: Stage) -> list[str]:
-    """Figures that differ at all, or that only one of them has."""
-    return [key for key in {**was.figures, **got.figures} if was.figures.get(key) != got.figures.get(key)]
+def differing_figures(was: Stage, got: Stage, tolerance: float) -> list[str]:
+    """Figures that differ by more than a relative tolerance, or that only one of them has."""
+    keys = {**was.figures, **got.figures}
+    return [key for key in keys if not near(was.figures.get(key), got.figures.get(key), tolerance)]
 
 
 def near(was: float | None, got: float | None, tolerance: float) -> bool:
     """Whether two figures are equal up to a relative tolerance."""
-    return was is not None and got is not None and math.isclose(was, got, rel_tol=tolerance, abs_tol=NEAR_ZERO)
+    if was is None or got is None:
+        return was is got
+    return math.isclose(was, got, rel_tol=tolerance, abs_tol=ROUNDING)
 
 
 def gap(was: float | None, got: float | None) -> float:

@@ -46,6 +46,7 @@ def receipt(*stages: Stage, files: tuple[DataFile, ...] = (), **environment: Any
     ("got", "word"),
     [
         (candidate(), "equal"),
+        (candidate(loss=0.5 + 2**-53), "equal"),
         (candidate(weights=B), "within tolerance"),
         (candidate(weights=B, loss=0.5 * (1 + 9e-7)), "within tolerance"),
         (candidate(loss=0.5 * (1 + 9e-7)), "within tolerance"),
