@@ -73,6 +73,7 @@ def pipeline(
         evaluation = backtest_models(validated.dataset, windows, contenders, backtest, run)
         report(validated.dataset, evaluation, selection, selection.chosen, run)
         metrics = backtest_metrics(evaluation.table[selection.chosen])
+        metrics |= evaluation.calibration.get(selection.chosen, {})
         uri = publish_model(validated.dataset, selection.best.model, window.horizon, metrics, run)
     return Outcome(
         run=run,
