@@ -40,7 +40,8 @@ def evaluate(
         check_windows(window, scored.context)
         validated, windows = prepare(target, window, backtest, scored.context, run)
         evaluation = backtest_models(validated.dataset, windows, (scored,), backtest, run)
-        log_metrics(run, backtest_metrics(evaluation.table[scored.strategy]))
+        figures = backtest_metrics(evaluation.table[scored.strategy])
+        log_metrics(run, figures | evaluation.calibration.get(scored.strategy, {}))
         findings = Findings(
             run=run,
             command="evaluate",

@@ -99,6 +99,7 @@ def pipeline(
         )
         report(findings)
         metrics = backtest_metrics(evaluation.table[selection.chosen])
+        metrics |= evaluation.calibration.get(selection.chosen, {})
         uri = publish_model(validated.dataset, best, window.horizon, metrics, run)
         promotion = None
         if gate.moves:

@@ -135,7 +135,8 @@ def ratios(deciles: Floats, truth: Floats) -> Floats:
     """(B, H, Q) how far the truth lies from the median, in distances of each decile; NaN where there is none."""
     centre = deciles[..., MEDIAN : MEDIAN + 1]
     distance = np.where(deciles == centre, np.nan, deciles - centre)
-    score: Floats = (truth[..., None] - centre) / distance
+    with np.errstate(over="ignore", invalid="ignore"):  # distances next to nothing; missing values that signal
+        score: Floats = (truth[..., None] - centre) / distance
     return score
 
 

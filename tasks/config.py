@@ -183,6 +183,7 @@ class FinetuneConfig(FitConfig):
     strategies: tuple[Strategy, ...] = Field(
         ("zero-shot", "full", "biases", "scratch", "average"), description="contenders; zero-shot always competes"
     )
+    calibrate: bool = Field(True, description="set each candidate's deciles by its validation windows, where these do")
 
     @model_validator(mode="after")
     def _both_in_a_batch(self) -> "FinetuneConfig":

@@ -14,9 +14,18 @@ from rnn_model.config import DECILES
 from rnn_model.windows import Floats, Index, Split, Windows
 from tasks.baselines import forecast_baseline
 from tasks.config import BacktestConfig, home
-from tasks.forecaster import check_freq, forecast_windows
+from tasks.forecaster import adjusted, check_freq, forecast_windows
 from tasks.handles import Dataset, Evaluation, Model, Run, WindowSet
-from tasks.metrics import DEFINITIONS, METRICS, backtest_metrics, overall, per_series, ranked, with_owa
+from tasks.metrics import (
+    DEFINITIONS,
+    METRICS,
+    backtest_metrics,
+    calibration_effect,
+    overall,
+    per_series,
+    ranked,
+    with_owa,
+)
 from tasks.progress import bar, show_table
 from tasks.tracking import child, compare_page, describe, log_metrics, log_params, log_table, set_tags
 from tasks.window import check_unseen, open_windows
@@ -58,21 +67,29 @@ def backtest_models(
             log_params(run, {"candidate": name, "backtest": {"baseline_history": config.baseline_history}})
             frames[name] = backtest_baseline(name, bench, config.baseline_history)
             runs[name] = run
+    plain: dict[str, pl.DataFrame | None] = {}
     for model in models:
-        frames[model.strategy] = backtest_model(model, bench)
+        frames[model.strategy], plain[model.strategy] = backtest_model(model, bench)
         runs[model.strategy] = model.run or child_run(parent, model.strategy)
     scores = {name: per_series(frame, bench.rows, handle.season) for name, frame in frames.items()}
     table = with_owa({name: overall(score) for name, score in scores.items()})
+    effects = {
+        name: calibration_effect(overall(per_series(frame, bench.rows, handle.season)), table[name])
+        for name, frame in plain.items()
+        if frame is not None
+    }
     for name, run in runs.items():
-        log_metrics(run, backtest_metrics(table[name]))
+        log_metrics(run, backtest_metrics(table[name]) | effects.get(name, {}))
         set_tags(run, {"carryover.evaluation": fingerprint})
     log_table(parent, table, "backtest.json")
+    log_table(parent, effects, "calibration.json")
     log_table(parent, {"definitions": DEFINITIONS}, "metric_definitions.json")
     set_tags(parent, {"carryover.evaluation": fingerprint})
     folder = publish_backtest(frames, scores, parent.run_id)
     show(table)
     note = [
         markdown(table),
+        *([calibration_note(effects)] if effects else []),
         f"[Compare these runs side by side]({compare_page(parent, [r.run_id for r in runs.values()])})",
     ]
     describe(parent, "\n\n".join(note))
@@ -85,6 +102,7 @@ def backtest_models(
         runs={name: run.run_id for name, run in runs.items()},
         windows=any_scores.height,
         skipped=any_scores["MASE"].null_count(),
+        calibration=effects,
     )
 
 
@@ -100,13 +118,22 @@ def evaluation_fingerprint(dataset: Dataset, handle: WindowSet) -> str:
     return digest_json([dataset.fingerprint, cuts, DEFINITIONS])
 
 
-def backtest_model(model: Model, bench: Bench) -> pl.DataFrame:
-    """One network over all cutoffs, as a forecast frame."""
+def backtest_model(model: Model, bench: Bench) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+    """One network over all cutoffs, as a forecast frame; and the same unadjusted, of one that was calibrated."""
     network, card = load_model(model.folder)
     check_freq(card, bench.handle.freq)
     check_unseen(card.seen, bench.windows, bench.split, bench.rows)
-    horizon = bench.handle.horizon
-    return bench.run(model.strategy, lambda windows, index: forecast_windows(network, windows, index, horizon))
+    plain: list[Floats] = []
+
+    def forecast(windows: Windows, index: Index) -> Floats:
+        plain.append(forecast_windows(network, windows, index, bench.handle.horizon))
+        return adjusted(plain[-1], card.calibration, network, windows, index)
+
+    frame = bench.run(model.strategy, forecast)
+    if card.calibration is None:
+        return frame, None
+    before = pl.DataFrame(np.concatenate(plain).reshape(frame.height, -1), schema=DECILES)
+    return frame, frame.with_columns(before.get_columns())
 
 
 def backtest_baseline(name: str, bench: Bench, longest: int) -> pl.DataFrame:
@@ -151,6 +178,15 @@ def markdown(table: dict[str, dict[str, float]]) -> str:
     lines = ["| model | " + " | ".join(METRICS) + " |", "|---" * (1 + len(METRICS)) + "|"]
     for name, row in ranked(table):
         lines.append(f"| {name} | " + " | ".join(f"{row[m]:.4g}" if m in row else "" for m in METRICS) + " |")
+    return "\n".join(lines)
+
+
+def calibration_note(effects: dict[str, dict[str, float]]) -> str:
+    """What adjusting the deciles did on the test windows, as Markdown."""
+    lines = ["| model, deciles as decoded > adjusted | coverage_80 | WQL |", "|---|---|---|"]
+    for name, row in effects.items():
+        pairs = [(row[f"calibration/{m}_before"], row[f"calibration/{m}_after"]) for m in ("coverage_80", "WQL")]
+        lines.append(f"| {name} | " + " | ".join(f"{before:.4g} > {after:.4g}" for before, after in pairs) + " |")
     return "\n".join(lines)
 
 

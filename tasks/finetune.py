@@ -7,13 +7,14 @@ import polars as pl
 from prefect import task
 
 from rnn_model.artefact import digest_json
+from rnn_model.calibration import Calibration
 from rnn_model.checkpoint import ModelCard, load_model, save_model, weights_digest
 from rnn_model.errors import ConfigError
 from rnn_model.training import Material, validate
 from rnn_model.transfer import TUNED, Candidate, Strategy, averaged_candidate, select, tune, tuned_rate
 from rnn_model.windows import HELD_OUT, LEAST_HISTORY, Batch, Ints, Split, Windows, held_out_batches, load_windows
 from tasks.config import FinetuneConfig, home
-from tasks.forecaster import check_freq
+from tasks.forecaster import calibrate_network, check_freq
 from tasks.handles import Contender, Dataset, Model, Run, Selection, WindowSet
 from tasks.progress import show_table, training_progress, training_record
 from tasks.tracking import child, log_metrics, log_params, set_tags
@@ -34,7 +35,7 @@ def finetune_model(
     strategies, reason = allowed_strategies(windows, split, handle, config)
     training, tuning = split.training(windows), split.tuning(windows)
     context = card.model.context
-    judging = split.choosing_index()
+    judging, validated = split.choosing_index(), split.validation_index()
     stopping = tuning.batches(split.stopping_index(), context, handle.horizon)
     choosing = tuning.batches(judging, context, handle.horizon)
     corpus = load_windows(base.corpus) if base.corpus else None
@@ -57,7 +58,11 @@ def finetune_model(
                 with training_progress(run, f"fine-tune {strategy}", config.steps) as watch:
                     candidate = tune(network, strategy, material, config, seed, watch)
             made[strategy] = candidate
-            contenders.append(keep(candidate, card, run, held_out))
+            known = (
+                calibrate_network(candidate.network, tuning, validated, handle.horizon) if config.calibrate else None
+            )
+            contenders.append(keep(candidate, card, run, held_out, known))
+            log_calibration(run, known)
             log_metrics(run, {"val/best_loss": candidate.validation_loss})
             if contenders[-1].source_loss is not None:
                 log_metrics(run, {"val/source_loss": contenders[-1].source_loss})
@@ -111,6 +116,7 @@ def target_card(card: ModelCard, base: Model, dataset: Dataset, handle: WindowSe
             "gaps": handle.gaps,
             "seen": card.seen | later,
             "lineage": card.lineage | {"target": dataset.fingerprint, "parent": base.weights},
+            "calibration": None,  # the parent's rests on other windows
         }
     )
 
@@ -132,10 +138,12 @@ def drawing(
     return lambda step: own(step).beside(old(step))
 
 
-def keep(candidate: Candidate, card: ModelCard, run: Run, held_out: Sequence[Batch]) -> Contender:
+def keep(
+    candidate: Candidate, card: ModelCard, run: Run, held_out: Sequence[Batch], calibration: Calibration | None = None
+) -> Contender:
     """Write a candidate's folder, named by its content, score it on what pretraining held out, and hand it on."""
     weights = weights_digest(candidate.network)
-    own = card.model_copy(update={"strategy": candidate.strategy})
+    own = card.model_copy(update={"strategy": candidate.strategy, "calibration": calibration})
     folder = home() / "models" / f"{candidate.strategy}-{digest_json([weights, own.model_dump(mode='json')])[:16]}"
     record = training_record(candidate.training) if candidate.training else {"history": []}
     save_model(candidate.network, own, folder, record | {"note": candidate.note})
@@ -148,6 +156,15 @@ def keep(candidate: Candidate, card: ModelCard, run: Run, held_out: Sequence[Bat
         history=history,
         note=candidate.note,
     )
+
+
+def log_calibration(run: Run, calibration: Calibration | None) -> None:
+    """What was done to a candidate's deciles, in words, and how many validation truths its interval held before."""
+    if calibration is None:
+        return
+    set_tags(run, {"carryover.calibration": calibration.note})
+    if calibration.coverage_80 is not None:
+        log_metrics(run, {"calibration/validation_coverage_80": calibration.coverage_80})
 
 
 def show(selection: Selection) -> None:

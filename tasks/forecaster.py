@@ -3,8 +3,12 @@
 Free of the orchestrator and the tracker, so that a served model needs neither.
 """
 
+import math
+
+import numpy as np
 import polars as pl
 
+from rnn_model.calibration import Calibration, Known, adjust, calibrate
 from rnn_model.checkpoint import ModelCard
 from rnn_model.config import DECILES, MEDIAN
 from rnn_model.errors import ConfigError, DataError
@@ -15,12 +19,48 @@ from tasks.contract import frame_windows, split_rows
 from tasks.frequency import ANY, grid_time, parse_frequency
 
 COLUMNS = ["unique_id", "ds", "cutoff", "y_hat", *DECILES]
+CALIBRATED = 8192  # windows a calibration rests on at most; quantiles need no more
 
 
-def forecast_windows(network: Network, windows: Windows, index: Index, horizon: int) -> Floats:
+def forecast_windows(
+    network: Network, windows: Windows, index: Index, horizon: int, calibration: Calibration | None = None
+) -> Floats:
     """Deciles for every window of the index, (B, H, Q); only points before each origin are gathered."""
     batch = windows.gather(index, network.config.context, 0)
-    return predict(network, batch.context, batch.periods, horizon).numpy()
+    deciles = predict(network, batch.context, batch.periods, horizon).numpy()
+    return adjust(deciles, calibration, (batch.context < 0).any(1).numpy())
+
+
+def adjusted(
+    deciles: Floats, calibration: Calibration | None, network: Network, windows: Windows, index: Index
+) -> Floats:
+    """What `forecast_windows` gives with a calibration, from what it gave without."""
+    context = windows.gather(index, network.config.context, 0).context
+    return adjust(deciles, calibration, (context < 0).any(1).numpy())
+
+
+def calibrate_network(network: Network, windows: Windows, index: Index, horizon: int) -> Calibration:
+    """How the network's deciles are to be adjusted, by the windows of the index, none of which it was fitted to.
+
+    `windows` ends where nothing more may be seen.
+    """
+    return calibrate(known_forecasts(network, windows, index, horizon))
+
+
+def known_forecasts(network: Network, windows: Windows, index: Index, horizon: int) -> Known:
+    """Forecasts of the index beside their truth; of many windows, those of every second, third ... series.
+
+    Left out are windows that never changed in the context, which say nothing about width, and those without truth.
+    """
+    every = math.ceil(len(index.series) / CALIBRATED)
+    if every > 1:
+        index = index.take(np.nonzero(index.series % every == 0)[0])
+    batch = windows.gather(index, network.config.context, horizon)
+    highest = batch.context.nan_to_num(-math.inf).amax(1, keepdim=True)
+    telling = ((batch.context < highest).any(1) & ~batch.target.isnan().all(1)).numpy()
+    told = index.take(np.nonzero(telling)[0])
+    deciles = forecast_windows(network, windows, told, horizon)
+    return Known(deciles, batch.target.numpy()[telling], told.series, windows.end[told.series] - told.origin)
 
 
 def forecast_frame(network: Network, card: ModelCard, used: pl.DataFrame, horizon: int) -> pl.DataFrame:
@@ -30,7 +70,7 @@ def forecast_frame(network: Network, card: ModelCard, used: pl.DataFrame, horizo
     """
     windows = frame_windows(used, card.periods)
     index = windows.at(windows.end)
-    deciles = forecast_windows(network, windows, index, horizon)
+    deciles = forecast_windows(network, windows, index, horizon, card.calibration)
     last = used.group_by("unique_id", maintain_order=True).agg(first=pl.col("ds").first(), n=pl.len().cast(pl.Int64))
     steps = last.join(pl.DataFrame({"step": range(1, horizon + 1)}), how="cross", maintain_order="left_right")
     frequency = parse_frequency(card.freq)

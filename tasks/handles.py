@@ -135,6 +135,9 @@ class Evaluation(Section):
     runs: dict[str, str] = Field(description="model -> MLflow run id")
     windows: int
     skipped: int = Field(description="windows whose history never changes: no MASE")
+    calibration: dict[str, dict[str, float]] = Field(
+        default_factory=dict, description="calibrated model -> metric of the test windows, before and after"
+    )
 
 
 class Effect(Section):

@@ -93,6 +93,14 @@ def backtest_metrics(row: dict[str, float]) -> dict[str, float]:
     return {f"backtest/{metric}": row[metric] for metric in METRICS if metric in row}
 
 
+def calibration_effect(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+    """Two rows of figures, without and with adjusted deciles, under the names they have in MLflow."""
+    both = {"before": before, "after": after}
+    return {
+        f"calibration/{metric}_{when}": row[metric] for metric in ("coverage_80", "WQL") for when, row in both.items()
+    }
+
+
 def ranked(table: dict[str, dict[str, float]]) -> list[tuple[str, dict[str, float]]]:
     """The table's rows, the best MASE first, those without one last."""
     return sorted(table.items(), key=lambda item: np.nan_to_num(item[1]["MASE"], nan=np.inf))

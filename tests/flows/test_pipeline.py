@@ -81,6 +81,18 @@ def test_metrics_of_each_validation_are_logged(outcome: Outcome) -> None:
     assert [m.step for m in history] == [2, 4]
 
 
+def test_every_candidate_says_what_was_done_to_its_deciles(outcome: Outcome) -> None:
+    assert outcome.evaluation is not None
+    assert set(outcome.evaluation.calibration) == CANDIDATES
+    for name in CANDIDATES:
+        data = run_of(outcome, outcome.evaluation.runs[name]).data
+        assert data.tags["carryover.calibration"] == "not adjusted: 9 windows of 3 series, 30 series are needed"
+        before, after = (data.metrics[f"calibration/coverage_80_{when}"] for when in ("before", "after"))
+        assert before == after == data.metrics["backtest/coverage_80"]
+        assert 0 <= data.metrics["calibration/validation_coverage_80"] <= 1
+    assert "calibration/coverage_80_after" in run_of(outcome).data.metrics
+
+
 def test_the_target_is_an_input_of_the_run(outcome: Outcome) -> None:
     inputs = run_of(outcome).inputs.dataset_inputs
     assert [i.dataset.name for i in inputs] == ["target"]

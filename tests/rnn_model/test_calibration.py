@@ -16,7 +16,7 @@ from rnn_model.network import build_network
 from rnn_model.windows import Floats
 
 NORMAL = norm.ppf(QUANTILES)
-PROPERTY = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+PROPERTY = settings(max_examples=30, deadline=None, derandomize=True, database=None)
 ANY_SIGN = np.array([True])
 
 
