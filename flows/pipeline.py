@@ -84,7 +84,7 @@ def pipeline(
         standing = name_champion(target.name, validated.dataset, windows, gate, tracking)
         contenders = (*(c.model for c in selection.contenders), *standing.models)
         evaluation = backtest_models(validated.dataset, windows, contenders, backtest, run)
-        decision = decide(validated.dataset, evaluation, selection.chosen, standing, gate, run)
+        decision = decide(evaluation, selection.chosen, standing, gate, run)
         findings = Findings(
             run=run,
             command="run",

@@ -27,8 +27,11 @@ from tasks.metrics import (
     with_owa,
 )
 from tasks.progress import bar, show_table
-from tasks.tracking import child, compare_page, describe, log_metrics, log_params, log_table, set_tags
+from tasks.segments import KINDS, segments
+from tasks.tracking import child, compare_page, describe, log_folder, log_metrics, log_params, log_table, set_tags
 from tasks.window import check_unseen, open_windows
+
+BACKTEST = "backtest"  # the folder among a run's artefacts
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,10 @@ def backtest_models(
     log_table(parent, effects, "calibration.json")
     log_table(parent, {"definitions": DEFINITIONS}, "metric_definitions.json")
     set_tags(parent, {"carryover.evaluation": fingerprint})
-    folder = publish_backtest(frames, scores, parent.run_id)
+    any_scores = next(iter(scores.values()))
+    groups = segments(bench.rows, any_scores, KINDS)
+    folder = publish_backtest(frames, scores, groups, parent.run_id)
+    log_folder(parent, folder, BACKTEST)
     show(table)
     note = [
         markdown(table),
@@ -93,7 +99,6 @@ def backtest_models(
         f"[Compare these runs side by side]({compare_page(parent, [r.run_id for r in runs.values()])})",
     ]
     describe(parent, "\n\n".join(note))
-    any_scores = next(iter(scores.values()))
     return Evaluation(
         folder=folder,
         horizon=handle.horizon,
@@ -161,14 +166,17 @@ def forecast_rows(deciles: Floats, windows: Windows, index: Index, history: pl.D
     return pl.concat([truth.with_columns(cutoff, step), flat], how="horizontal")
 
 
-def publish_backtest(frames: dict[str, pl.DataFrame], scores: dict[str, pl.DataFrame], run_id: str) -> Path:
-    """All forecasts and per-series scores of a run, long, with a model column."""
+def publish_backtest(
+    frames: dict[str, pl.DataFrame], scores: dict[str, pl.DataFrame], groups: pl.DataFrame, run_id: str
+) -> Path:
+    """All forecasts and per-series scores of a run, long, with a model column, and the segments its series stand in."""
 
     def write(staging: Path) -> None:
         labelled = [frame.with_columns(model=pl.lit(name)) for name, frame in frames.items()]
         pl.concat(labelled).write_parquet(staging / "forecasts.parquet")
         scored = [score.with_columns(model=pl.lit(name)) for name, score in scores.items()]
         pl.concat(scored).write_parquet(staging / "scores.parquet")
+        groups.write_parquet(staging / "segments.parquet")
 
     return publish(home() / "backtests" / run_id, write)
 

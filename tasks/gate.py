@@ -6,6 +6,7 @@ evidence. What the numbers mean stands in docs/gate.md, and benchmarks/gate_stud
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -16,11 +17,11 @@ from rnn_model.artefact import open_checked
 from rnn_model.errors import ConfigError
 from tasks.config import GateConfig
 from tasks.effects import effects_table
-from tasks.handles import Check, Dataset, Decision, Effect, Evaluation, Run, Standing
+from tasks.handles import Check, Decision, Effect, Evaluation, Run, Standing
 from tasks.metrics import overall
-from tasks.pairing import Pairs, Scored, pair
+from tasks.pairing import Pairs, Scored, pair, read_scored
 from tasks.progress import show_table
-from tasks.segments import segments
+from tasks.segments import OWN
 from tasks.significance import WORST, fewest_cutoffs, proven
 from tasks.tracking import log_metrics, log_table, set_tags
 
@@ -36,22 +37,19 @@ class Verdict(NamedTuple):
 
 
 @task
-def decide(
-    dataset: Dataset, evaluation: Evaluation, challenger: str, standing: Standing, config: GateConfig, parent: Run
-) -> Decision:
+def decide(evaluation: Evaluation, challenger: str, standing: Standing, config: GateConfig, parent: Run) -> Decision:
     """Hold the challenger against the champion, or the seasonal naive where there is none; logged and shown.
 
     Nothing is promoted over a champion that cannot be compared. Raises ConfigError for a challenger that is not in
     the evaluation.
     """
-    history = pl.read_parquet(open_checked(dataset.folder) / "data.parquet")
     new, rival = scored_model(evaluation, challenger), standing.model.strategy if standing.model else NAIVE
     missing = "" if rival in evaluation.table else f"there is no champion, and no {rival} among the baselines"
     reason = standing.refused or missing
     if reason:
         decision = undecided(evaluation, challenger, rival, reason, config)
     else:
-        decision = judge(scored_model(evaluation, rival), new, history, config)
+        decision = judge(scored_model(evaluation, rival), new, read_groups(evaluation.folder), config)
     decision = decision.model_copy(update={"address": standing.address})
     log_table(parent, decision.model_dump(mode="json"), "decision.json")
     if decision.effects:
@@ -74,31 +72,29 @@ def undecided(evaluation: Evaluation, challenger: str, rival: str, reason: str, 
     )
 
 
+def read_groups(folder: Path) -> pl.DataFrame:
+    """The segments of a published backtest's series: unique_id, part."""
+    return pl.read_parquet(open_checked(folder) / "segments.parquet")
+
+
 def scored_model(evaluation: Evaluation, name: str) -> Scored:
     """One model's part of an evaluation. Raises ConfigError where it has none."""
     if name not in evaluation.table:
         raise ConfigError(
             f"{name} is not in the evaluation, which has {', '.join(evaluation.table)}; add it to the test"
         )
-    folder, own = open_checked(evaluation.folder), pl.col("model") == name
-    scores, forecasts = (
-        pl.scan_parquet(folder / f"{kind}.parquet").filter(own).drop("model").collect()
-        for kind in ("scores", "forecasts")
-    )
-    return Scored(name, evaluation.fingerprint, scores, forecasts)
+    return read_scored(evaluation.folder, name, evaluation.fingerprint)
 
 
-def judge(
-    champion: Scored, challenger: Scored, history: pl.DataFrame, config: GateConfig, labels: pl.DataFrame | None = None
-) -> Decision:
+def judge(champion: Scored, challenger: Scored, groups: pl.DataFrame, config: GateConfig) -> Decision:
     """The decision on two models' losses in the same windows. Raises ConfigError where the windows differ.
 
-    `history`: unique_id, ds, y. `labels`: unique_id, label, a grouping of one's own. The random draws are always
-    the same, so equal evidence gives an equal decision.
+    `groups`: unique_id, part, as `tasks.segments.segments` makes them. The random draws are always the same, so equal
+    evidence gives an equal decision.
     """
     pairs = pair(champion, challenger, config.metric)
-    groups = segments(history, champion.scores, config.segments, labels)
-    effects = effects_table(pairs, groups, config)
+    asked = pl.col("part").str.split("=").list.first().is_in([*config.segments, OWN])
+    effects = effects_table(pairs, groups.filter(asked), config)
     coverage = overall(challenger.scores)["coverage_80"]
     checks = (check_known(pairs), check_coverage(coverage, config), check_segments(effects, config))
     verdict = weigh(pairs, effects, checks, config)

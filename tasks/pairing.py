@@ -5,10 +5,12 @@ cutoffs of one series: what a shock common to all series would hit at once.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from rnn_model.artefact import open_checked
 from rnn_model.config import DECILES, QUANTILES
 from rnn_model.errors import ConfigError
 from tasks.metrics import KEYS, MEDIAN
@@ -35,6 +37,16 @@ class Pairs:
     unknown: pl.DataFrame  # unique_id, cutoff, champion, challenger: whether each has a loss; one has not
     left_out: int  # windows whose history never changes: no scale, for either model
     lags: int  # later dates that a window overlaps
+
+
+def read_scored(folder: Path, model: str, fingerprint: str, name: str | None = None) -> Scored:
+    """One model's part of a published backtest; `name`: what to call it, the model itself by default."""
+    own = pl.col("model") == model
+    scores, forecasts = (
+        pl.scan_parquet(open_checked(folder) / f"{kind}.parquet").filter(own).drop("model").collect()
+        for kind in ("scores", "forecasts")
+    )
+    return Scored(name or model, fingerprint, scores, forecasts)
 
 
 def pair(champion: Scored, challenger: Scored, metric: str) -> Pairs:

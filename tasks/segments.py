@@ -9,6 +9,8 @@ import polars as pl
 
 ADI, CV2 = 1.32, 0.49  # cut-offs of Syntetos, Boylan and Croston (2005), J. Oper. Res. Soc. 56, 495-503
 Y = pl.col("y")
+KINDS = ("length", "volume", "intermittency")
+OWN = "segment"  # the grouping that the data brings along
 
 
 def segments(
@@ -35,7 +37,7 @@ def segments(
     parts = [profile.select("unique_id", part=pl.lit(f"{kind}=") + made[kind]) for kind in kinds]
     if labels is not None:
         own = labels.join(first, on="unique_id", how="semi").filter(pl.col("label").is_not_null())
-        parts.append(own.select("unique_id", part=pl.lit("segment=") + pl.col("label").cast(pl.String)))
+        parts.append(own.select("unique_id", part=pl.lit(f"{OWN}=") + pl.col("label").cast(pl.String)))
     several = [part for part in parts if part["part"].n_unique() > 1]
     return pl.concat(several or [pl.DataFrame(schema={"unique_id": pl.String, "part": pl.String})]).sort(
         "part", "unique_id"

@@ -1,30 +1,36 @@
 """The gate's decisions on losses that are known by construction, through the frames that the backtest writes."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
-from known_losses import HORIZON, PAST, Array, losses, noisy, rising, scored
+from known_losses import HORIZON, Array, losses, noisy, rising, scored
 from scipy import stats
 
 from rnn_model.errors import ConfigError
 from tasks import gate
 from tasks.config import GateConfig
 from tasks.evaluate import publish_backtest
-from tasks.gate import judge, scored_model
-from tasks.handles import Dataset, Decision, Evaluation, Run, Standing
+from tasks.gate import judge, read_groups, scored_model
+from tasks.handles import Decision, Evaluation, Run, Standing
 from tasks.metrics import per_series
 from tasks.pairing import Scored
+from tasks.segments import KINDS, segments
 
 CONFIG = GateConfig(coverage=(0, 1))
 
 
+def grouped(model: Scored, labels: pl.DataFrame | None = None) -> pl.DataFrame:
+    """The segments of the series of a model whose losses are known."""
+    series, cutoffs = model.scores["unique_id"].n_unique(), model.scores["cutoff"].n_unique()
+    return segments(rising(series, cutoffs), model.scores, KINDS, labels)
+
+
 def decision(champion: Array, challenger: Array, config: GateConfig = CONFIG, **labels: pl.DataFrame) -> Decision:
     old, new = scored("champion v3", champion), scored("full", challenger)
-    return judge(old, new, rising(*champion.shape), config, **labels)
+    return judge(old, new, grouped(old, **labels), config)
 
 
 def broken(model: Scored, column: str, value: float | None, **where: object) -> Scored:
@@ -150,7 +156,7 @@ def test_an_unknown_loss_never_promotes(value: float | None, whose: str) -> None
     champion = losses(30, 3)
     models = [scored("champion v3", champion), scored("full", champion * 0.5)]
     old, new = (broken(m, "SQL", value, unique_id="s007") if m.name == whose else m for m in models)
-    done = judge(old, new, rising(30, 3), CONFIG)
+    done = judge(old, new, grouped(old), CONFIG)
     assert done.outcome == "not enough evidence"
     assert f"{whose} has no finite loss in 3 windows of 's007'" in done.sentence
     assert not done.checks[0].passed
@@ -160,7 +166,7 @@ def test_losses_that_neither_model_has_are_not_taken_for_a_flat_history() -> Non
     champion = losses(30, 3)
     models = [scored("champion v3", champion), scored("full", champion * 0.5)]
     old, new = (broken(broken(m, "SQL", None, unique_id="s007"), "QL", float("nan"), unique_id="s007") for m in models)
-    assert judge(old, new, rising(30, 3), CONFIG).outcome == "not enough evidence"
+    assert judge(old, new, grouped(old), CONFIG).outcome == "not enough evidence"
 
 
 @pytest.mark.parametrize("value", [float("nan"), None])
@@ -171,7 +177,7 @@ def test_a_gap_in_a_forecast_never_promotes(value: float | None) -> None:
     holed = model.forecasts.with_columns(pl.when(hole).then(pl.lit(value)).otherwise(pl.col("0.3")).alias("0.3"))
     history = rising(30, 3)
     new = Scored("full", model.fingerprint, per_series(holed, history, 1), holed)
-    done = judge(scored("champion v3", champion), new, history, CONFIG)
+    done = judge(scored("champion v3", champion), new, segments(history, new.scores, KINDS), CONFIG)
     assert done.outcome == "not enough evidence"
     assert "'s003'" in done.sentence
 
@@ -180,7 +186,7 @@ def test_windows_without_a_scale_are_left_out_and_counted() -> None:
     champion = losses(30, 3)
     models = [scored("champion v3", champion), scored("full", champion * 0.8)]
     old, new = (broken(m, "SQL", None, unique_id="s007") for m in models)
-    done = judge(old, new, rising(30, 3), CONFIG)
+    done = judge(old, new, grouped(old), CONFIG)
     assert done.promotes
     assert done.effects[0].series == 29
     assert "3 windows left out" in done.checks[0].allowed
@@ -210,7 +216,7 @@ def test_a_segment_of_too_few_series_stops_nothing() -> None:
 def test_coverage_outside_its_bounds_stops_a_promotion(bounds: tuple[float, float], outcome: str) -> None:
     champion = losses(30, 3)
     old, new = scored("champion v3", champion, spread=9), scored("full", champion * 0.5, spread=9)
-    done = judge(old, new, rising(30, 3), GateConfig(coverage=bounds))
+    done = judge(old, new, grouped(old), GateConfig(coverage=bounds))
     assert done.outcome == outcome
     assert ("coverage of the 80% interval is 1, and 0.65 to 0.95 is asked" in done.sentence) == (outcome == "keep")
 
@@ -223,7 +229,8 @@ def evaluation(tmp_path: Path) -> Evaluation:
     """What the backtest writes: a naive forecast, and a model that is better by a third."""
     naive = losses(30, 3)
     models = [scored("SeasonalNaive", naive), scored("full", naive * 0.66)]
-    folder = publish_backtest({m.name: m.forecasts for m in models}, {m.name: m.scores for m in models}, "run")
+    frames, scores = ({m.name: getattr(m, kind) for m in models} for kind in ("forecasts", "scores"))
+    folder = publish_backtest(frames, scores, grouped(models[0]), "run")
     table: dict[str, dict[str, float]] = {m.name: {} for m in models}
     return Evaluation(folder=folder, horizon=HORIZON, fingerprint="f" * 64, table=table, runs={}, windows=90, skipped=0)
 
@@ -231,8 +238,8 @@ def evaluation(tmp_path: Path) -> Evaluation:
 def test_an_evaluation_on_disk_gives_the_decision_of_its_frames(evaluation: Evaluation) -> None:
     old, new = (scored_model(evaluation, name) for name in ("SeasonalNaive", "full"))
     naive = losses(30, 3)
-    expected = judge(scored("SeasonalNaive", naive), scored("full", naive * 0.66), rising(30, 3), CONFIG)
-    assert judge(old, new, rising(30, 3), CONFIG) == expected
+    expected = judge(scored("SeasonalNaive", naive), scored("full", naive * 0.66), grouped(old), CONFIG)
+    assert judge(old, new, grouped(old), CONFIG) == expected
     assert expected.promotes
 
 
@@ -242,7 +249,8 @@ def test_a_model_that_was_not_evaluated_is_refused(evaluation: Evaluation) -> No
 
 
 def test_a_decision_survives_being_stored(evaluation: Evaluation) -> None:
-    done = judge(*(scored_model(evaluation, name) for name in ("SeasonalNaive", "full")), rising(30, 3), CONFIG)
+    old, new = (scored_model(evaluation, name) for name in ("SeasonalNaive", "full"))
+    done = judge(old, new, read_groups(evaluation.folder), CONFIG)
     assert Decision.model_validate_json(done.model_dump_json()) == done
 
 
@@ -256,16 +264,13 @@ def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return shown
 
 
-def decided(evaluation: Evaluation, stored: Callable[..., Dataset], standing: Standing) -> Decision:
+def decided(evaluation: Evaluation, standing: Standing) -> Decision:
     run = Run(uri="sqlite:///x", experiment_id="1", run_id="r", name="night")
-    dataset = stored(**{f"s{i:03}": [float(n) for n in range(PAST + 3 * HORIZON)] for i in range(30)})
-    return gate.decide.fn(dataset, evaluation, "full", standing, CONFIG, run)
+    return gate.decide.fn(evaluation, "full", standing, CONFIG, run)
 
 
-def test_the_task_logs_the_decision_and_shows_it(
-    evaluation: Evaluation, stored: Callable[..., Dataset], told: dict[str, Any]
-) -> None:
-    done = decided(evaluation, stored, Standing())
+def test_the_task_logs_the_decision_and_shows_it(evaluation: Evaluation, told: dict[str, Any]) -> None:
+    done = decided(evaluation, Standing())
     assert (done.outcome, done.champion) == ("promote", "SeasonalNaive")
     assert told["log_table"] == (done.model_dump(mode="json"), "decision.json")
     assert told["set_tags"][0]["carryover.gate"] == "promote"
@@ -274,19 +279,13 @@ def test_the_task_logs_the_decision_and_shows_it(
 
 
 @pytest.mark.usefixtures("told")
-def test_nothing_is_promoted_over_a_champion_that_cannot_be_compared(
-    evaluation: Evaluation, stored: Callable[..., Dataset]
-) -> None:
-    done = decided(
-        evaluation, stored, Standing(address="models:/sales/3", refused="models:/sales/3 is of other series")
-    )
+def test_nothing_is_promoted_over_a_champion_that_cannot_be_compared(evaluation: Evaluation) -> None:
+    done = decided(evaluation, Standing(address="models:/sales/3", refused="models:/sales/3 is of other series"))
     assert (done.outcome, done.address) == ("not enough evidence", "models:/sales/3")
     assert "is of other series" in done.sentence
 
 
 @pytest.mark.usefixtures("told")
-def test_without_a_champion_and_a_naive_forecast_there_is_no_evidence(
-    evaluation: Evaluation, stored: Callable[..., Dataset]
-) -> None:
+def test_without_a_champion_and_a_naive_forecast_there_is_no_evidence(evaluation: Evaluation) -> None:
     without = evaluation.model_copy(update={"table": {"full": {}}})
-    assert decided(without, stored, Standing()).outcome == "not enough evidence"
+    assert decided(without, Standing()).outcome == "not enough evidence"
