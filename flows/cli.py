@@ -30,6 +30,7 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from flows.compare import compare
 from flows.evaluate import evaluate
 from flows.finetune import finetune
 from flows.forecast import forecast
@@ -51,6 +52,7 @@ COMMANDS: dict[str, "Flow[..., Any]"] = {
     "finetune": finetune,
     "evaluate": evaluate,
     "forecast": forecast,
+    "compare": compare,
     "leaderboard": leaderboard,
     "prove": prove,
     "rollback": rollback,
@@ -100,7 +102,7 @@ def command_class(name: str, flow: "Flow[..., Any]", yaml_file: Path | None) -> 
         info: FieldInfo = Field(... if required else parameter.default, description=words.get(parameter.name))
         fields[parameter.name] = (hints[parameter.name], info)
     fields["config"] = (str | None, Field(None, description=f"YAML file of options, or a preset: {presets()}"))
-    if name in ("run", "evaluate", "leaderboard", "prove", "replay"):
+    if name in ("run", "evaluate", "compare", "leaderboard", "prove", "replay"):
         fields["summary"] = (Path | None, Field(None, description="JSON file for every metric, fingerprint and run id"))
     doc = (flow.fn.__doc__ or "").split("\n\n")[0]
     made = create_model(name, __base__=Command, __doc__=doc, **fields)

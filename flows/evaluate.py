@@ -12,7 +12,7 @@ from tasks.page import Findings
 from tasks.pretrain import start_from
 from tasks.receipt import close_receipt, open_receipt
 from tasks.report import report
-from tasks.tracking import log_metrics, tracked
+from tasks.tracking import log_metrics, set_tags, tracked
 
 
 @flow(name="evaluate")
@@ -42,6 +42,7 @@ def evaluate(
         evaluation = backtest_models(validated.dataset, windows, (scored,), backtest, run)
         figures = backtest_metrics(evaluation.table[scored.strategy])
         log_metrics(run, figures | evaluation.calibration.get(scored.strategy, {}))
+        set_tags(run, {"carryover.chosen": scored.strategy})
         findings = Findings(
             run=run,
             command="evaluate",

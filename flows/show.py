@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rnn_model.artefact import write_file
+from tasks.compare import Comparison, print_comparison
 from tasks.config import TargetConfig
 from tasks.handles import Forecast, Model, Outcome, Promotion
 from tasks.leaderboard import Leaderboard, print_board
@@ -30,6 +31,9 @@ def show(result: Any, parameters: dict[str, Any], summary: Path | None) -> None:
         show_outcome(result, parameters["target"].resolved(), parameters["model"])
     elif isinstance(result, Promotion):
         show_promotion(result)
+        print(result.sentence)
+    elif isinstance(result, Comparison):
+        print_comparison(result)
         print(result.sentence)
     elif isinstance(result, Leaderboard):
         print_board(result)

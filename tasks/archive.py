@@ -1,10 +1,12 @@
 """What MLflow remembers of a run that ended: its status, its tags, and a JSON artefact of it."""
 
+from pathlib import Path
 from typing import Any
 
 import mlflow
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from pydantic import Field
 
 from rnn_model.config import Section
 from rnn_model.errors import ConfigError, IntegrityError, ServiceError
@@ -22,11 +24,12 @@ class Record(Section):
     status: str
     parent: str | None
     tags: dict[str, str]
+    model: str = Field(description="what the run is about, where it is a part of another: a strategy or a baseline")
     content: dict[str, Any] | None
 
 
 def recall(run_id: str, artefact: str, config: TrackingConfig) -> Record:
-    """A run and one of its JSON artefacts; `content` is None where it has none of that name.
+    """A run and one of its JSON artefacts; `content` is None where it has none of that name, or none is asked for.
 
     Raises ConfigError for an unknown run, IntegrityError for an artefact that cannot be read, ServiceError.
     """
@@ -49,12 +52,13 @@ def recall(run_id: str, artefact: str, config: TrackingConfig) -> Record:
         status=str(found.info.status),
         parent=tags.get("mlflow.parentRunId"),
         tags=tags,
+        model=str(found.data.params.get("candidate", found.info.run_name)),
         content=content,
     )
 
 
 def _content(client: MlflowClient, run_id: str, artefact: str) -> dict[str, Any] | None:
-    if artefact not in {file.path for file in client.list_artifacts(run_id)}:
+    if not artefact or artefact not in {file.path for file in client.list_artifacts(run_id)}:
         return None
     try:
         return dict(mlflow.artifacts.load_dict(f"runs:/{run_id}/{artefact}"))
@@ -62,3 +66,14 @@ def _content(client: MlflowClient, run_id: str, artefact: str) -> dict[str, Any]
         raise IntegrityError(
             f"run {run_id}: {artefact} cannot be read ({type(error).__name__}); run its flow anew"
         ) from None
+
+
+def fetch_folder(run_id: str, name: str, config: TrackingConfig) -> Path:
+    """A folder among a run's artefacts, as a local copy. Raises IntegrityError for one that is gone."""
+    with connected(config):
+        try:
+            return Path(mlflow.artifacts.download_artifacts(artifact_uri=f"runs:/{run_id}/{name}"))
+        except (OSError, MlflowException) as error:
+            raise IntegrityError(
+                f"run {run_id}: {name} cannot be read ({type(error).__name__}); run its flow anew"
+            ) from None

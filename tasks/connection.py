@@ -107,3 +107,8 @@ def _migration_lock(uri: str) -> Iterator[None]:
     with database.with_suffix(".lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+def is_run_id(name: str) -> bool:
+    """Whether a name looks like the id of an MLflow run."""
+    return len(name) == 32 and all(c in "0123456789abcdef" for c in name)

@@ -31,8 +31,6 @@ from tasks.segments import KINDS, segments
 from tasks.tracking import child, compare_page, describe, log_folder, log_metrics, log_params, log_table, set_tags
 from tasks.window import check_unseen, open_windows
 
-BACKTEST = "backtest"  # the folder among a run's artefacts
-
 
 @dataclass(frozen=True)
 class Bench:
@@ -91,7 +89,7 @@ def backtest_models(
     any_scores = next(iter(scores.values()))
     groups = segments(bench.rows, any_scores, KINDS)
     folder = publish_backtest(frames, scores, groups, parent.run_id)
-    log_folder(parent, folder, BACKTEST)
+    log_folder(parent, folder, "backtest")
     show(table)
     note = [
         markdown(table),

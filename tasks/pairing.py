@@ -49,6 +49,11 @@ def read_scored(folder: Path, model: str, fingerprint: str, name: str | None = N
     return Scored(name or model, fingerprint, scores, forecasts)
 
 
+def read_groups(folder: Path) -> pl.DataFrame:
+    """The segments of a published backtest's series: unique_id, part."""
+    return pl.read_parquet(open_checked(folder) / "segments.parquet")
+
+
 def pair(champion: Scored, challenger: Scored, metric: str) -> Pairs:
     """Every window's loss under both models; `metric` is SQL or MASE. Raises ConfigError where the windows differ."""
     check_same(champion, challenger)

@@ -29,7 +29,7 @@ from rnn_model.artefact import open_checked
 from rnn_model.checkpoint import CARD
 from rnn_model.errors import ConfigError, IntegrityError, ServiceError
 from tasks.config import BASE, BASE_FOLDER, PROJECT, TrackingConfig, home
-from tasks.connection import connected, masked
+from tasks.connection import connected, is_run_id, masked
 from tasks.handles import Dataset, Run
 
 MODEL_NAME = "forecaster"
@@ -171,7 +171,7 @@ def fetch_model(name: str, config: TrackingConfig) -> Path:
     if name == BASE or Path(name).is_dir():
         folder = BASE_FOLDER if name == BASE else Path(name)
         return open_checked(folder if (folder / CARD).is_file() else folder / "artifacts" / "model")
-    is_run = len(name) == 32 and all(c in "0123456789abcdef" for c in name)
+    is_run = is_run_id(name)
     address = f"runs:/{name}/{MODEL_NAME}" if is_run else name
     if not address.startswith(("models:/", "runs:/")):
         raise ConfigError(

@@ -13,10 +13,11 @@ from rnn_model.errors import ConfigError
 from tasks import gate
 from tasks.config import GateConfig
 from tasks.evaluate import publish_backtest
-from tasks.gate import judge, read_groups, scored_model
+from tasks.gate import scored_model
 from tasks.handles import Decision, Evaluation, Run, Standing
+from tasks.judgement import judge
 from tasks.metrics import per_series
-from tasks.pairing import Scored
+from tasks.pairing import Scored, read_groups
 from tasks.segments import KINDS, segments
 
 CONFIG = GateConfig(coverage=(0, 1))

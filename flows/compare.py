@@ -1,0 +1,44 @@
+"""Two runs, or two models, side by side: which is better, by how much, and where."""
+
+from prefect import flow
+
+from flows.evaluate import evaluate
+from tasks.compare import Backtested, Comparison, compare_models, find_backtest
+from tasks.config import BacktestConfig, GateConfig, TargetConfig, TrackingConfig, WindowConfig
+from tasks.tracking import tracked
+
+
+@flow(name="compare")
+def compare(
+    first: str,
+    second: str,
+    target: TargetConfig = TargetConfig(),
+    window: WindowConfig = WindowConfig(),
+    backtest: BacktestConfig = BacktestConfig(baselines=("SeasonalNaive",)),
+    gate: GateConfig = GateConfig(),
+    tracking: TrackingConfig = TrackingConfig(),
+) -> Comparison:
+    """Say which of two runs or models is better, by how much, and where the difference comes from.
+
+    Args:
+        first: a run with a backtest (a whole run: its chosen model), or a model, which is backtested on the target
+        second: the other one
+        target: your series, for models
+        window: how series are cut into windows, for models
+        backtest: the test, for models
+        gate: metric, level, smallest effect that matters, and segments
+        tracking: where the runs are, and where the comparison is logged
+    """
+
+    def backtested(name: str) -> Backtested:
+        found = find_backtest(name, tracking)
+        if found is None:
+            scored = evaluate(model=name, target=target, window=window, backtest=backtest, tracking=tracking)
+            found = find_backtest(scored.run.run_id, tracking)
+        assert found is not None, "an evaluation leaves a backtest behind"
+        return found
+
+    sections = {"first": first, "second": second, "target": target, "window": window}
+    sections |= {"backtest": backtest, "gate": gate, "tracking": tracking}
+    with tracked(tracking, "compare", f"{first} against {second}", sections) as run:
+        return compare_models(backtested(first), backtested(second), gate, run)

@@ -1,0 +1,140 @@
+"""Which of two backtested models is better, by how much, and where the difference comes from."""
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+from prefect import task
+from pydantic import Field
+from rich.console import Console
+from rich.table import Table
+
+from rnn_model.config import Section
+from tasks.archive import fetch_folder, recall
+from tasks.config import GateConfig, TrackingConfig, home
+from tasks.connection import is_run_id
+from tasks.handles import Effect, Run
+from tasks.judgement import is_proven, judge, percent, rows
+from tasks.pairing import read_groups, read_scored
+from tasks.progress import show_table
+from tasks.tracking import describe, log_metrics, log_table, set_tags
+
+Verdict = Literal["first is better", "second is better", "no difference that matters", "not enough evidence"]
+
+
+class Backtested(Section):
+    """A model in a stored backtest."""
+
+    run_id: str = Field(description="the run that holds the backtest")
+    model: str = Field(description="its name there, e.g. full or SeasonalNaive")
+    fingerprint: str = Field(description="of the evaluation")
+    folder: Path
+
+    @property
+    def title(self) -> str:
+        """What it is called where it stands beside another."""
+        return f"{self.model} of {self.run_id[:8]}"
+
+
+class Comparison(Section):
+    """What two models differ in. A gain is how much lower the second one's loss is."""
+
+    run: Run = Field(description="the run that records it")
+    first: str
+    second: str
+    metric: str
+    verdict: Verdict
+    sentence: str
+    fingerprint: str
+    effects: tuple[Effect, ...]
+
+
+@task
+def find_backtest(name: str, config: TrackingConfig) -> Backtested | None:
+    """The backtest that a run (or its parent) holds, and which model of it is meant; None for what is no such run.
+
+    Of a whole run the chosen model is meant, of a run under it (a candidate, a baseline) that one.
+    """
+    if not is_run_id(name):
+        return None
+    own = recall(name, "", config)
+    holder = recall(own.parent, "", config) if own.parent else own
+    fingerprint = holder.tags.get("carryover.evaluation")
+    model = own.model if own.parent else holder.tags.get("carryover.chosen")
+    if fingerprint is None or model is None:
+        return None
+    here = home() / "backtests" / holder.run_id
+    folder = here if here.is_dir() else fetch_folder(holder.run_id, "backtest", config)
+    return Backtested(run_id=holder.run_id, model=model, fingerprint=fingerprint, folder=folder)
+
+
+@task
+def compare_models(first: Backtested, second: Backtested, config: GateConfig, run: Run) -> Comparison:
+    """The difference on windows that both were scored on. Raises ConfigError where the windows, or the data, differ."""
+    old, new = (read_scored(m.folder, m.model, m.fingerprint, m.title) for m in (first, second))
+    groups = read_groups(first.folder)
+    forward, backward = judge(old, new, groups, config), judge(new, old, groups, config)
+    verdict = verdict_of(forward.effects, backward.effects, config)
+    telling = backward if verdict == "first is better" else forward
+    made = Comparison(
+        run=run,
+        first=first.title,
+        second=second.title,
+        metric=config.metric,
+        verdict=verdict,
+        sentence=in_words(verdict, (first.title, second.title), telling.effects, config),
+        fingerprint=first.fingerprint,
+        effects=forward.effects,
+    )
+    log_table(run, made.model_dump(mode="json"), "comparison.json")
+    if made.effects:
+        whole = made.effects[0]
+        log_metrics(run, {"compare/gain": whole.gain, "compare/low": whole.low, "compare/high": whole.high})
+    set_tags(run, {"carryover.verdict": verdict, "carryover.evaluation": made.fingerprint})
+    describe(run, made.sentence)
+    show_table(table=rows(made.effects), key="comparison", description=made.sentence)
+    return made
+
+
+def verdict_of(forward: tuple[Effect, ...], backward: tuple[Effect, ...], config: GateConfig) -> Verdict:
+    """In words, from the effects of the second over the first and of the first over the second.
+
+    One is better where its gain would do for the gate; nothing differs where neither can gain what matters.
+    """
+    if not forward or not backward:
+        return "not enough evidence"
+    if is_proven(forward[0], config):
+        return "second is better"
+    if is_proven(backward[0], config):
+        return "first is better"
+    if max(forward[0].high, backward[0].high) < config.min_effect:
+        return "no difference that matters"
+    return "not enough evidence"
+
+
+def in_words(verdict: Verdict, titles: tuple[str, str], effects: tuple[Effect, ...], config: GateConfig) -> str:
+    """The verdict with its figures; `effects` are those of the better one, or of the second."""
+    first, second = titles
+    lead = verdict.replace("first", first).replace("second", second)
+    if not effects:
+        return f"{lead.capitalize()}: no window has a loss under both."
+    whole = effects[0]
+    better, other = (first, second) if verdict == "first is better" else (second, first)
+    direction = "lower" if whole.gain >= 0 else "higher"
+    return (
+        f"{lead[0].upper()}{lead[1:]}: the {config.metric} of {better} is {percent(abs(whole.gain))} {direction} than "
+        f"that of {other}, over {whole.series} series and {whole.windows} windows "
+        f"({percent(1 - 2 * config.level)} interval of the gain {percent(whole.low)} to {percent(whole.high)})."
+    )
+
+
+def print_comparison(made: Comparison) -> None:
+    """The effects in the terminal: over all, by segment, by step."""
+    table = Table(title=f"{made.first} against {made.second}: gain of the second, {made.metric}", title_justify="left")
+    names = {"champion": made.first, "challenger": made.second}
+    table.add_column("part", no_wrap=True)
+    for column in ("series", "windows", "champion", "challenger", "gain", "interval", "p"):
+        table.add_column(names.get(column, column), justify="right")
+    for row in rows(made.effects):
+        table.add_row(*map(str, row.values()))
+    Console(width=None if sys.stdout.isatty() else 110).print(table)

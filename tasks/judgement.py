@@ -1,0 +1,200 @@
+"""The gate: whether a challenger is so much better than the champion that it takes its place.
+
+Three outcomes. It is promoted where the gain is significant, large enough and free of harm; the champion is kept
+where it is better, where nothing that matters can be gained, or where a floor fails; else there is not enough
+evidence. What the numbers mean stands in docs/gate.md, and benchmarks/gate_study.py tries the gate on equal models.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from tasks.config import GateConfig
+from tasks.effects import effects_table
+from tasks.handles import Check, Decision, Effect
+from tasks.metrics import overall
+from tasks.pairing import Pairs, Scored, pair
+from tasks.segments import OWN
+from tasks.significance import WORST, fewest_cutoffs, proven
+
+NAMED = 3  # series named in a sentence, at most
+
+
+class Verdict(NamedTuple):
+    """An outcome, and the words after the names."""
+
+    outcome: Literal["promote", "keep", "not enough evidence"]
+    reason: str
+
+
+def judge(champion: Scored, challenger: Scored, groups: pl.DataFrame, config: GateConfig) -> Decision:
+    """The decision on two models' losses in the same windows. Raises ConfigError where the windows differ.
+
+    `groups`: unique_id, part, as `tasks.segments.segments` makes them. The random draws are always the same, so equal
+    evidence gives an equal decision.
+    """
+    pairs = pair(champion, challenger, config.metric)
+    asked = pl.col("part").str.split("=").list.first().is_in([*config.segments, OWN])
+    effects = effects_table(pairs, groups.filter(asked), config)
+    coverage = overall(challenger.scores)["coverage_80"]
+    checks = (check_known(pairs), check_coverage(coverage, config), check_segments(effects, config))
+    verdict = weigh(pairs, effects, checks, config)
+    stays = f"{champion.name} stays" if verdict.outcome == "keep" else "Not enough evidence"
+    lead = f"{challenger.name} takes over from {champion.name}" if verdict.outcome == "promote" else stays
+    return Decision(
+        outcome=verdict.outcome,
+        sentence=f"{lead}: {verdict.reason}.",
+        metric=config.metric,
+        champion=champion.name,
+        challenger=challenger.name,
+        fingerprint=champion.fingerprint,
+        effects=effects,
+        checks=checks,
+    )
+
+
+def weigh(pairs: Pairs, effects: Sequence[Effect], checks: Sequence[Check], config: GateConfig) -> Verdict:
+    """The rule, in the order in which it speaks."""
+    if pairs.unknown.height:
+        return Verdict("not enough evidence", unknown_losses(pairs))
+    if not effects:
+        return Verdict("not enough evidence", "no window has a loss under both models, their histories never change")
+    if pairs.windows["champion"].equals(pairs.windows["challenger"]):
+        return Verdict(
+            "keep", f"{pairs.challenger} has the same {config.metric} in each of {pairs.windows.height} windows"
+        )
+    whole, cutoffs = effects[0], pairs.windows["date"].n_unique()
+    figures = in_words(whole, pairs, config)
+    needed = fewest_cutoffs(whole.series, config.level)
+    if cutoffs < needed:
+        few = f"{counted(cutoffs, 'cutoff')} of {whole.series} series cannot tell it from chance, {needed} are needed"
+        return Verdict("not enough evidence", f"{figures}, but {few}")
+    figures += f" ({certainty(whole, config)})"
+    if is_proven(whole, config):
+        failed = [check for check in checks if not check.passed]
+        if not failed:
+            return Verdict("promote", f"{figures}, and every floor holds")
+        floors = "; ".join(f"{c.name} is {c.value:.3g}, and {c.allowed} is asked" for c in failed)
+        return Verdict("keep", f"{figures}, but {floors}")
+    if whole.high < 0:
+        return Verdict("keep", f"it is better; {figures}")
+    if whole.high < config.min_effect:
+        return Verdict("keep", f"{figures}, and no gain of {percent(config.min_effect)} that would matter is in sight")
+    return Verdict("not enough evidence", f"{figures}, but {shortcoming(whole, config)}")
+
+
+def is_proven(effect: Effect, config: GateConfig) -> bool:
+    """Whether an effect would do, were it not for the floors."""
+    gain, low, p = (np.array(value) for value in (effect.gain, effect.low, effect.p))
+    return bool(proven(gain, low, p, config.level, config.min_effect))
+
+
+# ---- floors
+
+
+def check_known(pairs: Pairs) -> Check:
+    """Both models have a loss in every window; those whose history never changes are counted, and left out."""
+    allowed = "0 windows in which only one or no model has a loss"
+    if pairs.left_out:
+        allowed += f" ({counted(pairs.left_out, 'window')} left out: the history never changes)"
+    return Check(name="unknown losses", value=pairs.unknown.height, allowed=allowed, passed=pairs.unknown.is_empty())
+
+
+def check_coverage(coverage: float, config: GateConfig) -> Check:
+    """The challenger's 80% interval holds about 80% of what came."""
+    low, high = config.coverage
+    passed = low <= coverage <= high
+    return Check(name="coverage of the 80% interval", value=coverage, allowed=f"{low:g} to {high:g}", passed=passed)
+
+
+def check_segments(effects: Sequence[Effect], config: GateConfig) -> Check:
+    """No segment that is large enough loses much."""
+    large = [e for e in effects[1:] if not e.part.startswith("step=") and e.series >= config.smallest_segment]
+    allowed = f"a gain of {-config.worst_segment:g} or more"
+    if not large:
+        return Check(name="worst segment", value=None, allowed=f"{allowed}; no segment is large enough", passed=True)
+    worst = min(large, key=lambda effect: effect.gain)
+    passed = worst.gain >= -config.worst_segment
+    return Check(name=f"gain in {worst.part}", value=worst.gain, allowed=allowed, passed=passed)
+
+
+# ---- words
+
+
+def in_words(effect: Effect, pairs: Pairs, config: GateConfig) -> str:
+    """The effect over all series, e.g. `the SQL of full is 7.2% lower than that of SeasonalNaive over 9 series ...`."""
+    direction = "lower" if effect.gain >= 0 else "higher"
+    size = f"{counted(effect.series, 'series')} and {counted(pairs.windows['date'].n_unique(), 'cutoff')}"
+    return (
+        f"the {config.metric} of {pairs.challenger} is {percent(abs(effect.gain))} {direction} than that of "
+        f"{pairs.champion} over {size}"
+    )
+
+
+def certainty(effect: Effect, config: GateConfig) -> str:
+    """The interval of a gain and its p."""
+    interval = f"{percent(1 - 2 * config.level)} interval of the gain {span(effect)}"
+    return f"{interval}, p {chance(effect)}"
+
+
+def chance(effect: Effect) -> str:
+    """A p, to three digits."""
+    if effect.p is None:
+        return ""
+    return f"{effect.p:.3f}" if effect.p >= 0.001 else "under 0.001"
+
+
+def shortcoming(effect: Effect, config: GateConfig) -> str:
+    """What a gain lacks."""
+    if effect.gain <= 0:
+        return f"a gain of {percent(config.min_effect)} cannot be ruled out"
+    if effect.low <= 0 or effect.p is None or effect.p > config.level:
+        return "chance alone could do that"
+    return f"less than {percent(config.min_effect)} does not matter"
+
+
+def unknown_losses(pairs: Pairs) -> str:
+    """Who has no loss where."""
+    without = {name: pairs.unknown.filter(~pl.col(name)) for name in ("champion", "challenger")}
+    parts = []
+    for name, frame in without.items():
+        if frame.height:
+            series = frame["unique_id"].unique().sort().to_list()
+            some = ", ".join(map(repr, series[:NAMED])) + (f" and {len(series) - NAMED} more" if series[NAMED:] else "")
+            windows = counted(frame.height, "window")
+            parts.append(f"{getattr(pairs, name)} has no finite loss in {windows} of {some}")
+    return "; ".join(parts)
+
+
+def counted(n: int, noun: str) -> str:
+    """A number with its noun."""
+    return f"{n} {noun}" if n == 1 or noun.endswith("s") else f"{n} {noun}s"
+
+
+def percent(share: float) -> str:
+    """A share in percent."""
+    return f"{100 * share:.3g}%"
+
+
+def span(effect: Effect) -> str:
+    """From where to where the gain may lie."""
+    return "unknown" if effect.low <= WORST else f"{percent(effect.low)} to {percent(effect.high)}"
+
+
+def rows(effects: Sequence[Effect]) -> list[dict[str, str | int]]:
+    """Effects as a table to look at."""
+    return [
+        {
+            "part": effect.part,
+            "series": effect.series,
+            "windows": effect.windows,
+            "champion": f"{effect.champion:.4g}",
+            "challenger": f"{effect.challenger:.4g}",
+            "gain": percent(effect.gain),
+            "interval": span(effect),
+            "p": chance(effect),
+        }
+        for effect in effects
+    ]
