@@ -52,9 +52,9 @@ def known_forecasts(network: Network, windows: Windows, index: Index, horizon: i
 
     Left out are windows that never changed in the context, which say nothing about width, and those without truth.
     """
-    every = math.ceil(len(index.series) / CALIBRATED)
-    if every > 1:
-        index = index.take(np.nonzero(index.series % every == 0)[0])
+    every = max(1, math.ceil(len(index.series) / CALIBRATED))
+    some = np.unique(index.series)[::every]  # of those with a window: what others there are has no say
+    index = index.take(np.nonzero(np.isin(index.series, some))[0])
     batch = windows.gather(index, network.config.context, horizon)
     highest = batch.context.nan_to_num(-math.inf).amax(1, keepdim=True)
     telling = ((batch.context < highest).any(1) & ~batch.target.isnan().all(1)).numpy()

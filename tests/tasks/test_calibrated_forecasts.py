@@ -80,11 +80,17 @@ def test_series_that_never_changed_say_nothing(network: Network, stored: Stored,
     assert calibrated(network, beside, tmp_path, stored) == calibrated(network, alone, tmp_path, stored)
 
 
-def test_no_more_windows_than_needed_are_forecast(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_windows_some_series_are_looked_at_whoever_else_there_is(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tasks.forecaster.CALIBRATED", 40)
-    windows = from_arrays(noise(100), np.full((100, 2), 7))
-    made = calibrate_network(network, windows, windows.at(windows.end - HORIZON), HORIZON)
+    many = noise(100)
+    windows, beside = (from_arrays(arrays, np.full((len(arrays), 2), 7)) for arrays in (many, [many[0], *many]))
+    index = windows.at(windows.end - HORIZON)
+    made = calibrate_network(network, windows, index, HORIZON)
     assert made.windows == 34  # every third series of the hundred
+    later = index._replace(series=index.series + 1)  # a series in front that has no window
+    assert calibrate_network(network, beside, later, HORIZON) == made
 
 
 # ---- where it is applied
