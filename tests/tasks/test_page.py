@@ -111,6 +111,7 @@ def findings(material: Material, **more: Any) -> Findings:
         "evaluation": Evaluation(
             folder=Path("x"), horizon=3, fingerprint="e" * 64, table=scored, runs={}, windows=6, skipped=0
         ),
+        "base": model("pretrain"),
         "model": model("full"),
     }
     return Findings(**known | more)

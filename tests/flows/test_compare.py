@@ -1,0 +1,50 @@
+"""`carryover compare` on stored runs, on the candidates under them, and on models."""
+
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+from tiny_pipeline import BACKTEST, WINDOW, series
+
+from flows.compare import compare
+from rnn_model.errors import ConfigError
+from tasks.config import BacktestConfig, TargetConfig
+from tasks.handles import Outcome
+
+pytestmark = pytest.mark.usefixtures("one_home")
+
+
+def test_a_run_stands_for_its_chosen_model_and_a_child_for_itself(outcome: Outcome) -> None:
+    assert outcome.evaluation is not None
+    assert outcome.selection is not None
+    made = compare(outcome.run.run_id, outcome.evaluation.runs["SeasonalNaive"])
+    short = outcome.run.run_id[:8]
+    assert (made.first, made.second) == (f"{outcome.selection.chosen} of {short}", f"SeasonalNaive of {short}")
+    whole = made.effects[0]
+    assert whole.champion == pytest.approx(outcome.evaluation.table[outcome.selection.chosen]["SQL"], rel=1e-6)
+    assert whole.challenger == pytest.approx(outcome.evaluation.table["SeasonalNaive"]["SQL"], rel=1e-6)
+
+
+def test_a_comparison_is_a_run_of_its_own(outcome: Outcome) -> None:
+    assert outcome.evaluation is not None
+    made = compare(outcome.run.run_id, outcome.evaluation.runs["AutoETS"])
+    stored = MlflowClient(made.run.uri).get_run(made.run.run_id)
+    assert stored.data.tags["carryover.verdict"] == made.verdict
+    assert stored.data.tags["mlflow.note.content"].endswith(made.sentence)
+
+
+def test_a_model_is_backtested_on_the_target_first(outcome: Outcome, tmp_path: Path) -> None:
+    path = tmp_path / "sales.parquet"
+    series().write_parquet(path)
+    target = TargetConfig(path=str(path), freq="MS")
+    made = compare(str(outcome.model.folder), outcome.run.run_id, target=target, window=WINDOW, backtest=BACKTEST)
+    assert made.effects[0].gain == pytest.approx(0.0, abs=1e-9)  # the same weights on the same windows
+    assert made.verdict == "no difference that matters"
+
+
+def test_runs_on_other_windows_are_refused(outcome: Outcome, tmp_path: Path) -> None:
+    path = tmp_path / "sales.parquet"
+    series().write_parquet(path)
+    target, fewer = TargetConfig(path=str(path), freq="MS"), BacktestConfig(cutoffs=1, baselines=("SeasonalNaive",))
+    with pytest.raises(ConfigError, match="other data, cutoffs or metrics"):
+        compare(str(outcome.model.folder), outcome.run.run_id, target=target, window=WINDOW, backtest=fewer)
