@@ -155,6 +155,7 @@ def keep(
         source_loss=validate(candidate.network, held_out) if held_out else None,
         history=history,
         note=candidate.note,
+        calibration=calibration.note if calibration else "",
     )
 
 

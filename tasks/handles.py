@@ -110,6 +110,7 @@ class Contender(Section):
     source_loss: float | None = Field(None, description="the same on windows held out of the source's corpus")
     history: tuple[tuple[int, float, float], ...] = Field((), description="(step, training loss, validation loss)")
     note: str = ""
+    calibration: str = Field("", description="what was done to its deciles, in words")
 
 
 class Selection(Section):

@@ -80,6 +80,7 @@ def render(findings: Findings, material: Material, now: datetime | None = None) 
         drawn=drawn(findings, material, board),
         fans=fans(findings, material),
         deciles=reliability(findings, material),
+        calibrated=calibrated(findings),
         sums=sums(findings.validated.account),
         set_aside=material.quarantine.height,
         quarantine=material.quarantine.head(QUARANTINE_SHOWN).with_columns(at).to_dicts(),
@@ -189,6 +190,12 @@ def fingerprints(findings: Findings) -> dict[str, str]:
         "evaluation": findings.evaluation.fingerprint,
         f"weights of {findings.model.strategy}": findings.model.weights,
     }
+
+
+def calibrated(findings: Findings) -> dict[str, str]:
+    """Model -> what was done to its deciles, in words; empty where nothing was looked at."""
+    words = {c.model.strategy: c.calibration for c in findings.selection.contenders} if findings.selection else {}
+    return {name: words.get(name, "") for name in findings.evaluation.calibration}
 
 
 def three_digits(value: float | None) -> str:

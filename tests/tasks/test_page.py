@@ -171,6 +171,16 @@ def test_the_decision_is_told_with_its_table_and_checks(full: str) -> None:
     assert "coverage 0.50 0.65 to 0.95 no" in words
 
 
+def test_calibration_is_told_before_and_after(material: Material) -> None:
+    known, chosen = findings(material), selection()
+    figures = {"coverage_80_before": 0.625, "coverage_80_after": 0.775, "WQL_before": 0.125, "WQL_after": 0.115}
+    row = {f"calibration/{name}": value for name, value in figures.items()}
+    evaluation = known.evaluation.model_copy(update={"calibration": {"full": row}})
+    contenders = tuple(c.model_copy(update={"calibration": "adjusted on 90 windows"}) for c in chosen.contenders)
+    told = findings(material, evaluation=evaluation, selection=chosen.model_copy(update={"contenders": contenders}))
+    assert "full 0.625 0.775 0.125 0.115 adjusted on 90 windows" in Reader(render(told, material, NOW)).words
+
+
 def test_the_choice_is_told_with_its_reason_once(full: str) -> None:
     assert "full was chosen on the validation windows" in Reader(full).words
     assert "The reason: gains 66 % on zero-shot." in Reader(full).words
