@@ -21,9 +21,9 @@ FILE = "labels.parquet"
 def as_text(column: pl.Series) -> pl.Series:
     """Labels as text without blanks around it; empty ones and NaN are missing, and 3.0 is 3, as it was before a gap.
 
-    Raises TypeError for lists, structures and bytes.
+    Raises TypeError for lists, structures, bytes and durations, which have no text.
     """
-    if column.dtype.is_nested() or column.dtype == pl.Binary:
+    if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Duration):
         raise TypeError(f"holds {column.dtype}, expected texts, numbers or true and false")
     text = column.cast(pl.String)
     if column.dtype.is_float():

@@ -1,7 +1,7 @@
 """A user's own grouping: one label per series, beside the values and never among them."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -94,8 +94,8 @@ def test_numbers_and_booleans_become_text(
     assert [found.get(f"s{n}") for n in range(len(values))] == expected
 
 
-@pytest.mark.parametrize("values", [[["x"]], [b"x"], [{"k": 1}]])
-def test_a_column_of_lists_bytes_or_structures_is_refused(refusal: Refusal, values: list[object]) -> None:
+@pytest.mark.parametrize("values", [[["x"]], [b"x"], [{"k": 1}], [timedelta(1)]])
+def test_a_column_of_what_has_no_text_is_refused(refusal: Refusal, values: list[object]) -> None:
     words = refusal(frame_of(values), "rows.parquet", columns=SEGMENT)
     assert "column 'region' holds" in words
     assert "--target.columns.segment" in words
