@@ -50,6 +50,16 @@ class ColumnsConfig(Section):
     id: str | None = Field(None, description="column that names the series")
     ds: str | None = Field(None, description="column of timestamps")
     y: str | None = Field(None, description="column of values")
+    segment: str | None = Field(
+        None, min_length=1, description="column whose value groups series in the gate and the report"
+    )
+
+    @model_validator(mode="after")
+    def _groups_by_another(self) -> "ColumnsConfig":
+        for name in ("id", "ds", "y"):
+            if self.segment is not None and self.segment == getattr(self, name):
+                raise ValueError(f"segment {self.segment} is also {name}; name a column that groups series, or none")
+        return self
 
 
 class SeriesConfig(Section):
@@ -106,6 +116,12 @@ class SourceConfig(SeriesConfig):
 
     freq: str | None = Field(None, description="time between rows; any: a synthetic corpus for every frequency")
     synthetic: SyntheticConfig = Field(SyntheticConfig(), description="the synthetic corpus")
+
+    @model_validator(mode="after")
+    def _no_groups(self) -> "SourceConfig":
+        if self.columns.segment is not None:
+            raise ValueError("columns.segment groups series of a target; leave it out of the source")
+        return self
 
     @model_validator(mode="after")
     def _any_is_synthetic(self) -> "SourceConfig":

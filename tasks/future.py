@@ -60,7 +60,10 @@ def change_future(
 
 
 def copied(target: TargetConfig, path: Path, rows: pl.DataFrame) -> TargetConfig:
-    """The same settings for the copy, as of the last time of `rows`; new short series must not stop the run."""
+    """The same settings for the copy, as of the last time of `rows`; new short series must not stop the run.
+
+    A copy has unique_id, ds and y alone: groups of series decide about promotion, which is no part of a proof.
+    """
     end = rows.select(pl.col("ds").max().dt.to_string("iso")).item()
     return TargetConfig(
         path=str(path), freq=target.freq, season=target.season, gaps=target.gaps, as_of=end, max_quarantined=1.0

@@ -30,6 +30,7 @@ class Dataset(Section):
     rows: int
     series: int
     later: int = Field(0, description="rows left out, because they are later than as_of")
+    labels: Path | None = Field(None, description="unique_id, label of columns.segment; none: there is no such column")
 
     @property
     def data(self) -> Path:

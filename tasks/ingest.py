@@ -2,7 +2,6 @@
 
 import csv
 import glob
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,12 +10,13 @@ from prefect import task
 
 from rnn_model.artefact import publish
 from rnn_model.errors import DataError
-from tasks.config import ColumnsConfig, SeriesConfig, home
+from tasks.columns import map_columns
+from tasks.config import SeriesConfig, home
 from tasks.contract import content_fingerprint, known_rows
 from tasks.frequency import parse_frequency
 from tasks.handles import Dataset
+from tasks.labels import as_text, labels_of, publish_labels
 
-DIALECTS = (("unique_id", "ds", "y"), ("item_id", "timestamp", "target"))
 NAMES = ("unique_id", "ds", "y")
 FORMATS = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m")
 ZONED = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z", "%Y-%m-%d %H:%M%#z")
@@ -32,9 +32,14 @@ def ingest(config: SeriesConfig, name: str) -> Dataset:
 
 
 def ingest_files(config: SeriesConfig, name: str, root: Path) -> Dataset:
-    """Read, map, parse, sort and publish; the same rows give the same folder, whatever their order or format."""
+    """Read, map, parse, sort and publish; the same rows give the same folder, whatever their order or format.
+
+    Labels of series, where a column of them is declared, go to `labels` beside `root`.
+    """
     frequency = parse_frequency(str(config.freq))
     frame, later = known_rows(read_files(config), config)
+    labels = publish_labels(labels_of(frame, config), root.parent / "labels") if config.columns.segment else None
+    frame = frame.select(NAMES)
     fingerprint = content_fingerprint(frame)
     folder = publish(root / fingerprint[:16], lambda staging: frame.write_parquet(staging / "data.parquet"))
     return Dataset(
@@ -48,11 +53,15 @@ def ingest_files(config: SeriesConfig, name: str, root: Path) -> Dataset:
         rows=frame.height,
         series=frame["unique_id"].n_unique(),
         later=later,
+        labels=labels,
     )
 
 
 def read_files(config: SeriesConfig) -> pl.DataFrame:
-    """All rows of all files as unique_id (text), ds (microseconds, UTC or without a zone), y (float), sorted."""
+    """All rows of all files as unique_id (text), ds (microseconds, UTC or without a zone), y (float), sorted.
+
+    With a segment column declared, there is its label (text) too.
+    """
     frames = [read_file(path, config) for path in expand(str(config.path))]
     zones = {str(frame.schema["ds"]) for frame in frames}
     if len(zones) > 1:
@@ -60,7 +69,7 @@ def read_files(config: SeriesConfig) -> pl.DataFrame:
     frame = pl.concat(frames).sort("unique_id", "ds", "y")
     if frame.is_empty():
         raise DataError(f"{config.path}: no rows; expected a header and at least one row of unique_id, ds, y")
-    return frame.select("unique_id", "ds", "y")
+    return frame
 
 
 def expand(pattern: str) -> list[Path]:
@@ -81,7 +90,7 @@ def read_file(path: Path, config: SeriesConfig) -> pl.DataFrame:
     raw = scan_csv(path) if is_csv else scan_parquet(path)
     found = raw.collect_schema().names()
     columns = map_columns(path, found, config)
-    picked = [pl.col(old).alias(new) for old, new in zip(columns, NAMES, strict=True)]
+    picked = [pl.col(old).alias(new) for new, old in columns.items()]
     try:
         frame = raw.select(*picked, ends=pl.col(found[-1]).is_not_null()).collect()
     except pl.exceptions.PolarsError as error:
@@ -91,7 +100,7 @@ def read_file(path: Path, config: SeriesConfig) -> pl.DataFrame:
     if is_csv and not frame["ends"].all():  # an empty last field, or a short row, which Polars reads as one
         check_widths(path, len(found))
     first_row = 2 if is_csv else 1  # a CSV's header is its first line
-    numbered = frame.select(pl.int_range(first_row, pl.len() + first_row).alias("row"), *NAMES)
+    numbered = frame.select(pl.int_range(first_row, pl.len() + first_row).alias("row"), *columns)
     return typed(numbered.filter(~pl.all_horizontal(pl.col(NAMES).is_null())), path, config)
 
 
@@ -161,42 +170,19 @@ def check_encoding(path: Path) -> None:
         raise DataError(f"{path}: lines end in CR alone; save it with LF or CRLF line ends")
 
 
-def map_columns(path: Path, found: list[str], config: SeriesConfig) -> tuple[str, str, str]:
-    """The file's names for id, ds and y: as declared, else of a known dialect. Raises DataError naming the nearest."""
-    declared = (config.columns.id, config.columns.ds, config.columns.y)
-    fitting = [d for d in DIALECTS if all(w in found for w, own in zip(d, declared, strict=True) if own is None)]
-    dialect = fitting[0] if fitting else max(DIALECTS, key=lambda d: len(set(d) & set(found)))
-    id_, ds, y = (own or usual for own, usual in zip(declared, dialect, strict=True))
-    absent = {
-        option: wanted
-        for option, wanted in zip(ColumnsConfig.model_fields, (id_, ds, y), strict=True)
-        if wanted not in found
-    }
-    if absent:
-        lowered = {name.lower(): name for name in found}
-        near = get_close_matches(next(iter(absent.values())).lower(), lowered, n=1, cutoff=0.5)
-        hint = f"nearest is {lowered[near[0]]!r}; " if near else ""
-        options = " ".join(f"--{config.section}.columns.{option} NAME" for option in absent)
-        raise DataError(
-            f"{path}: no column {' or '.join(map(repr, absent.values()))}, found {', '.join(map(repr, found[:12]))}; "
-            f"{hint}name it with {options}"
-        )
-    return id_, ds, y
-
-
 def typed(frame: pl.DataFrame, path: Path, config: SeriesConfig) -> pl.DataFrame:
     """unique_id as text, ds as microseconds, y as float; a value that is neither number nor missing is refused.
 
-    `frame` carries each value's `row` in the file beside unique_id, ds and y.
+    `frame` carries each value's `row` in the file beside unique_id, ds and y, and perhaps a label, as text then.
     """
     kind = frame.schema["unique_id"]
     if kind.is_nested() or kind == pl.Binary:
         raise DataError(f"{path}: column unique_id holds {kind}, expected names; {another(config, 'id')}")
     frame = frame.with_columns(pl.col("unique_id").cast(pl.String))
     refuse(frame, pl.col("unique_id").is_null() | (pl.col("unique_id") == ""), "unique_id", "a name", path)
-    parsed = frame.select(
-        "unique_id", parse_times(frame, path, config).alias("ds"), parse_numbers(frame, path, config).alias("y")
-    )
+    times, numbers = parse_times(frame, path, config).alias("ds"), parse_numbers(frame, path, config).alias("y")
+    labels = [parse_labels(frame, path, config)] if config.columns.segment else []
+    parsed = frame.select("unique_id", times, numbers, *labels)
     unsigned = pl.when(pl.col("y") == 0).then(0.0).otherwise(pl.col("y"))  # -0.0 equals 0.0, but not in its bytes
     return parsed.with_columns(unsigned.alias("y"))
 
@@ -223,6 +209,14 @@ def parse_numbers(frame: pl.DataFrame, path: Path, config: SeriesConfig) -> pl.S
         path,
     )
     return frame.select(number.fill_nan(None).alias("y"))["y"]
+
+
+def parse_labels(frame: pl.DataFrame, path: Path, config: SeriesConfig) -> pl.Series:
+    """label as text; what may stand in it is checked when the rows of all files are together."""
+    try:
+        return as_text(frame["label"])
+    except TypeError as error:
+        raise DataError(f"{path}: column {config.columns.segment!r} {error}; {another(config, 'segment')}") from None
 
 
 def parse_times(frame: pl.DataFrame, path: Path, config: SeriesConfig) -> pl.Series:

@@ -203,7 +203,9 @@ def data_stages(products: Products) -> list[Stage]:
     stages = []
     if (validated := products.validated) is not None:
         account = digest_json(validated.account.model_dump(mode="json"))
-        stages.append(Stage(name="ingest", same={"rows": validated.raw}))
+        labels = validated.dataset.labels
+        groups = {"labels": labels.parent.name} if labels else {}  # a folder that is named by its content
+        stages.append(Stage(name="ingest", same={"rows": validated.raw} | groups))
         stages.append(Stage(name="validate", same={"data": validated.dataset.fingerprint, "account": account}))
     if (windows := products.windows) is not None:
         cuts = digest_json(windows.model_dump(mode="json", exclude={"folder"}))

@@ -11,10 +11,12 @@ from rnn_model.config import DECILES
 from rnn_model.errors import IntegrityError
 from tasks import receipt as module
 from tasks.config import PROJECT, SAMPLE, FinetuneConfig, TargetConfig, TrackingConfig
+from tasks.handles import Account, Dataset, Model, Products, Validated
 from tasks.receipt import (
     RECEIPT,
     Receipt,
     commit,
+    data_stages,
     files_of,
     forecasts_digest,
     read_receipt,
@@ -57,6 +59,21 @@ def test_files_are_named_without_folders_and_hashed(tmp_path: Path) -> None:
     found = files_of(TargetConfig(path=str(tmp_path / "*.csv"), freq="D"))
     abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # the standard's own example
     assert [(file.name, file.sha256, file.size) for file in found] == [("a.csv", abc, 3), ("b.csv", abc, 3)]
+
+
+def test_groups_of_series_stand_beside_the_rows_where_there_are_any(tmp_path: Path) -> None:
+    facts = {"fingerprint": "f", "name": "n", "freq": "D", "season": 7, "periods": (7, 364), "gaps": "missing"}
+    dataset = Dataset.model_validate(facts | {"folder": tmp_path, "rows": 1, "series": 1})
+    sums = dict.fromkeys(("rows_in", "used", "padded", "added", "series_in", "series_used", "constant"), 0)
+    account = Account.model_validate(sums | {"quarantined": {}})
+    base = Model(folder=tmp_path, weights="w", strategy="s", context=8)
+
+    def ingested(labels: Path | None) -> dict[str, str]:
+        own = dataset.model_copy(update={"labels": labels})
+        return data_stages(Products(base=base, validated=Validated(dataset=own, account=account, raw="r")))[0].same
+
+    assert ingested(None) == {"rows": "r"}
+    assert ingested(Path("labels/0123/labels.parquet")) == {"rows": "r", "labels": "0123"}
 
 
 def test_forecasts_are_digested_by_value_in_any_order() -> None:
