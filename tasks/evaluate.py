@@ -16,6 +16,7 @@ from tasks.baselines import forecast_baseline
 from tasks.config import BacktestConfig, home
 from tasks.forecaster import adjusted, check_freq, forecast_windows
 from tasks.handles import Dataset, Evaluation, Model, Run, WindowSet
+from tasks.labels import read_labels
 from tasks.metrics import (
     DEFINITIONS,
     METRICS,
@@ -87,7 +88,7 @@ def backtest_models(
     log_table(parent, {"definitions": DEFINITIONS}, "metric_definitions.json")
     set_tags(parent, {"carryover.evaluation": fingerprint})
     any_scores = next(iter(scores.values()))
-    groups = segments(bench.rows, any_scores, KINDS)
+    groups = segments(bench.rows, any_scores, KINDS, read_labels(dataset))
     folder = publish_backtest(frames, scores, groups, parent.run_id)
     log_folder(parent, folder, "backtest")
     show(table)

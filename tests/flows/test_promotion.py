@@ -14,6 +14,7 @@ from tasks.champion import champion
 from tasks.config import (
     NOTHING,
     BacktestConfig,
+    ColumnsConfig,
     FinetuneConfig,
     GateConfig,
     TargetConfig,
@@ -38,6 +39,7 @@ def growing(path: Path, prefix: str = "s", bend: bool = False) -> Path:
         pl.DataFrame(
             {
                 "unique_id": f"{prefix}{n}",
+                "region": "north" if n % 2 else "south",
                 "ds": ds,
                 "y": 50 + time + 5 * np.sin(time * np.pi / 6) + rng.normal(0, 0.3, POINTS) + bend * turn,
             }
@@ -55,7 +57,8 @@ def night(path: Path, **sections: object) -> Outcome:
         "backtest": BacktestConfig(cutoffs=CUTOFFS, baselines=("SeasonalNaive",)),
         "gate": GateConfig(coverage=ANY_WIDTH),
     }
-    return pipeline(target=TargetConfig(path=str(path), freq="MS"), **(usual | sections))
+    target = TargetConfig(path=str(path), freq="MS", columns=ColumnsConfig(segment="region"))
+    return pipeline(target=target, **(usual | sections))
 
 
 def version_of(name: str) -> int | None:
@@ -73,6 +76,12 @@ def test_the_first_champion_has_beaten_the_seasonal_naive(first: Outcome) -> Non
     assert first.promotion is not None
     assert (first.decision.outcome, first.decision.champion) == ("promote", "SeasonalNaive")
     assert (first.promotion.result, first.promotion.version, version_of("growing")) == ("promoted", 1, 1)
+
+
+def test_the_gate_looks_at_groups_of_ones_own(first: Outcome) -> None:
+    assert first.decision is not None
+    parts = {effect.part: effect.series for effect in first.decision.effects}
+    assert (parts["segment=north"], parts["segment=south"]) == (6, 6)
 
 
 def test_the_champion_is_the_evaluated_model_bit_for_bit(first: Outcome) -> None:
