@@ -103,7 +103,7 @@ def pipeline(
         uri = publish_model(validated.dataset, best, window.horizon, metrics, run)
         promotion = None
         if gate.moves:
-            key = run_key(validated.dataset.fingerprint, sections)
+            key = run_key(validated.dataset.content, sections)
             version = register_model(target.name, uri, best, decision, key, tracking)
             promotion = promote_model(version, standing.champion, decision, key, tracking)
         close_receipt(receipt, findings, run)

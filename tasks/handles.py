@@ -37,6 +37,11 @@ class Dataset(Section):
         """The Parquet file."""
         return self.folder / "data.parquet"
 
+    @property
+    def content(self) -> str:
+        """What stands in it, values and labels: the fingerprint, and the name of the labels' folder."""
+        return f"{self.fingerprint} {self.labels.parent.name}" if self.labels else self.fingerprint
+
 
 class Account(Section):
     """Where every input row went: rows_in = used + padded + sum(quarantined)."""

@@ -87,7 +87,7 @@ def registry_name(target: str) -> str:
 
 
 def run_key(data: str, sections: Mapping[str, Any]) -> str:
-    """What a run is known by: its data's fingerprint, its settings (where they are logged left out) and the code."""
+    """What a run is known by: data (`Dataset.content`), settings (but where they are logged) and code."""
     plain = {k: v.model_dump(mode="json") if isinstance(v, BaseModel) else v for k, v in sections.items()}
     plain.pop("tracking", None)
     return digest_json([data, plain, code_digest("flows", "tasks", "rnn_model")])
