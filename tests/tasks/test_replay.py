@@ -10,14 +10,14 @@ from mlflow.tracking import MlflowClient
 
 from rnn_model.errors import ConfigError, DataError, IntegrityError
 from tasks.archive import Record, recall
-from tasks.config import FinetuneConfig, TargetConfig, TrackingConfig
+from tasks.config import BASE_FOLDER, NOTHING, FinetuneConfig, GateConfig, TargetConfig, TrackingConfig
 from tasks.connection import connected
 from tasks.handles import Run
 from tasks.receipt import RECEIPT, Receipt, log_receipt, receipt_of
 from tasks.replay import Replay, failure, files_now, parameters, place, receipt_in, surroundings, watched
 
 ID = "0" * 32
-FINISHED = Record(run_id=ID, name="n", status="FINISHED", parent=None, tags={}, content=None)
+FINISHED = Record(run_id=ID, name="n", status="FINISHED", parent=None, tags={}, model="n", content=None)
 
 
 @pytest.fixture
@@ -116,6 +116,13 @@ def test_the_replayed_run_is_logged_in_its_own_store(receipt: Receipt) -> None:
     assert {name: asked[name] for name in ("target", "finetune", "model")} == {
         name: receipt.given[name] for name in ("target", "finetune", "model")
     }
+
+
+@pytest.mark.parametrize(("then", "now"), [(None, NOTHING), (str(BASE_FOLDER), str(BASE_FOLDER))])
+def test_the_replayed_gate_compares_with_the_champion_of_the_time(receipt: Receipt, then: str | None, now: str) -> None:
+    given = receipt.given | {"gate": GateConfig().model_dump()}
+    asked = parameters(receipt.model_copy(update={"given": given, "champion": then}), TrackingConfig())
+    assert asked["gate"] == GateConfig(champion=now).model_dump()
 
 
 def test_a_place_that_holds_something_is_refused(tmp_path: Path) -> None:
