@@ -39,6 +39,7 @@ RATE = {
     "biases": 10.0,
     "scratch": 5.0,
 }  # times the fine-tuning rate: fewer weights, larger steps
+NEAREST: tuple[Strategy, ...] = ("average", "biases", "head", "l2", "gradual", "full", "scratch")  # to zero-shot first
 TUNED: tuple[Strategy, ...] = ("full", "l2", "gradual", "biases", "head")  # what an average can be made of
 PULL = 10.0  # of strategy l2: decay towards the pretrained weights, in place of AdamW's towards zero
 EVIDENCE = 2.0  # standard errors that a gain has to exceed: of several candidates one is soon ahead by chance
@@ -67,6 +68,11 @@ class Gain(NamedTuple):
     mean: float
     error: float  # standard error of the mean; inf where it rests on one difference
     units: int
+
+    @property
+    def proven(self) -> bool:
+        """Whether it exceeds EVIDENCE standard errors."""
+        return self.mean > EVIDENCE * self.error
 
     def __str__(self) -> str:
         return f"{self.mean:.4f} lower than zero-shot (standard error {self.error:.4f}, n = {self.units})"
@@ -201,17 +207,20 @@ def paired_gain(base: Candidate, other: Candidate, series: Ints) -> Gain:
 
 
 def select(candidates: Sequence[Candidate], series: Ints) -> Choice:
-    """The candidate that gains most on zero-shot, among those that gain more than EVIDENCE standard errors.
+    """Zero-shot, unless some gain more than EVIDENCE standard errors on it: of those, the one nearest to it (NEAREST)
+    that no other beats by as much.
 
-    Zero-shot itself where there is none. `series` as in `paired_gain`.
+    So a candidate that moves far from the pretrained weights has to earn it (after the one-standard-error rule of
+    Breiman et al., 1984, "Classification and regression trees"). `series` as in `paired_gain`.
     """
     base = next(c for c in candidates if c.strategy == "zero-shot")
-    gained = [(paired_gain(base, c, series), c) for c in candidates if c is not base]
-    ranked = sorted(gained, key=lambda pair: -pair[0].mean)
-    for gain, candidate in ranked:
-        if gain.mean > EVIDENCE * gain.error:
-            return Choice(candidate, f"{candidate.strategy}: validation loss {gain}")
-    if ranked and ranked[0][0].mean > 0:
-        gain, candidate = ranked[0]
-        return Choice(base, f"zero-shot: {candidate.strategy} is only {gain}, which is no evidence")
+    others = sorted((c for c in candidates if c is not base), key=lambda c: NEAREST.index(c.strategy))
+    gains = {c.strategy: paired_gain(base, c, series) for c in others}
+    proven = [c for c in others if gains[c.strategy].proven]
+    for candidate in proven:
+        if not any(paired_gain(candidate, other, series).proven for other in proven if other is not candidate):
+            return Choice(candidate, f"{candidate.strategy}: validation loss {gains[candidate.strategy]}")
+    best = max(others, key=lambda c: gains[c.strategy].mean, default=None)
+    if best is not None and gains[best.strategy].mean > 0:
+        return Choice(base, f"zero-shot: {best.strategy} is only {gains[best.strategy]}, which is no evidence")
     return Choice(base, "zero-shot: no candidate had a lower validation loss")

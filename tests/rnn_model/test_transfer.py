@@ -262,6 +262,20 @@ def test_a_candidate_is_chosen_for_more_than_chance(
         assert choice.reason.startswith(f"{chosen}: ")
 
 
+def test_a_candidate_far_from_zero_shot_has_to_earn_it() -> None:
+    zero, average = candidate("zero-shot", 1.0, 1.0, 1.0, 1.0), candidate("average", 0.9, 0.9, 0.8, 0.8)
+    wild = candidate("scratch", 0.5, 1.0, 0.5, 1.0)  # lower in the mean, but not at two standard errors
+    sure = candidate("scratch", 0.7, 0.7, 0.6, 0.6)
+    assert select([zero, wild, average], np.arange(4)).candidate is average
+    assert select([zero, sure, average], np.arange(4)).candidate is sure
+
+
+def test_the_nearest_of_those_that_are_better_is_chosen() -> None:
+    zero = candidate("zero-shot", 1.0, 1.0, 1.0)
+    full, biases = candidate("full", 0.8, 0.9, 0.8), candidate("biases", 0.9, 0.9, 0.8)
+    assert select([zero, full, biases], np.arange(3)).candidate is biases
+
+
 def test_the_gain_of_a_series_counts_once_however_many_windows_it_has() -> None:
     zero, full = candidate("zero-shot", 1.0, 1.0, 1.0, 1.0), candidate("full", 0.5, 0.7, 0.9, 1.1)
     gain = paired_gain(zero, full, np.array([7, 7, 3, 3]))  # 0.4 of the one, 0.0 of the other
