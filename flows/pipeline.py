@@ -81,7 +81,7 @@ def pipeline(
             base = made.model_copy(update={"corpus": corpus.folder})
         selection = finetune_model(validated.dataset, windows, base, finetune, seed, run)
         best = selection.best.model
-        standing = name_champion(target.name, validated.dataset, windows, gate, tracking)
+        standing = name_champion(target.title, validated.dataset, windows, gate, tracking)
         contenders = (*(c.model for c in selection.contenders), *standing.models)
         evaluation = backtest_models(validated.dataset, windows, contenders, backtest, run)
         decision = decide(evaluation, selection.chosen, standing, gate, run)
@@ -103,9 +103,9 @@ def pipeline(
         uri = publish_model(validated.dataset, best, window.horizon, metrics, run)
         promotion = None
         if gate.moves:
-            key = run_key(validated.dataset.content, sections)
-            version = register_model(target.name, uri, best, decision, key, tracking)
-            promotion = promote_model(version, standing.champion, decision, key, tracking)
+            key = run_key(f"{validated.dataset.content} {base.weights}", sections)
+            version = register_model(target.title, uri, best, decision, key, tracking)
+            promotion = promote_model(version, standing.champion, decision, key, tracking, run)
         close_receipt(receipt, findings, run)
     return Outcome(
         run=run,

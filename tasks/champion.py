@@ -12,23 +12,21 @@ from prefect import task
 
 from rnn_model.errors import ConfigError, IntegrityError
 from tasks.config import TrackingConfig
-from tasks.handles import Champion, Decision, Promotion, Version
+from tasks.handles import Champion, Decision, Promotion, Run, Version
 from tasks.ledger import Entry, Ledger, append, read_ledger
 from tasks.registry import ALIAS, GONE, READY, aliased, checked, find_version, ledger_path, locked, registry_name, store
-
-
-@task
-def find_champion(name: str, config: TrackingConfig) -> Champion | None:
-    """As `champion`."""
-    return champion(name, config)
+from tasks.tracking import set_tags
 
 
 @task
 def promote_model(
-    version: Version, expected: Champion | None, decision: Decision, key: str, config: TrackingConfig
+    version: Version, expected: Champion | None, decision: Decision, key: str, config: TrackingConfig, parent: Run
 ) -> Promotion:
-    """As `promote`, against the champion that the decision was made with."""
-    return promote(version, expected.version if expected else None, decision, key, config)
+    """As `promote`, against the champion that the decision was made with; the parent run says what became of it."""
+    done = promote(version, expected.version if expected else None, decision, key, config)
+    tags = {"carryover.promotion": done.result, "carryover.version": f"models:/{version.name}/{version.number}"}
+    set_tags(parent, tags)
+    return done
 
 
 @task
@@ -54,17 +52,8 @@ def champion(name: str, config: TrackingConfig) -> Champion | None:
         if number is None:
             _refuse_lost(name, ledger)
             return None
-        folder, weights, card = checked(client, name, number, config)
-        return Champion(
-            name=name,
-            version=number,
-            folder=folder,
-            weights=weights,
-            horizon=card.horizon,
-            freq=card.freq,
-            periods=card.periods,
-            gaps=card.gaps,
-        )
+        folder, weights, _ = checked(client, name, number, config)
+        return Champion(name=name, version=number, folder=folder, weights=weights)
 
 
 def promote(version: Version, expected: int | None, decision: Decision, key: str, config: TrackingConfig) -> Promotion:

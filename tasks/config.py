@@ -134,10 +134,14 @@ class TargetConfig(SeriesConfig):
     """Your series. Without a path: the sample that comes with the project."""
 
     @property
+    def title(self) -> str:
+        """The file's name without its ending."""
+        return Path(self.path or SAMPLE).stem
+
+    @property
     def name(self) -> str:
-        """A short name for experiments and folders, from the file's name."""
-        stem = Path(self.path or SAMPLE).stem
-        return "".join(c if c.isalnum() or c in "-_" else "-" for c in stem).strip("-") or "target"
+        """The same for experiments and folders."""
+        return "".join(c if c.isalnum() or c in "-_" else "-" for c in self.title).strip("-") or "target"
 
     def resolved(self) -> "TargetConfig":
         """The same with path and freq filled in from the sample where no path was given."""
@@ -188,11 +192,11 @@ class PretrainConfig(FitConfig):
 class FinetuneConfig(FitConfig):
     """Carrying over to the target: the strategies compete on validation windows."""
 
-    steps: int = Field(200, ge=1, le=1_000_000, description="optimiser steps at most, for each strategy")
+    steps: int = Field(800, ge=1, le=1_000_000, description="optimiser steps at most, for each strategy")
     batch_size: int = Field(64, ge=1, le=65_536, description="windows per step")
     learning_rate: float = Field(3e-4, gt=0, le=1, description="peak, after warm-up")
     validate_every: int = Field(20, ge=1, le=1_000_000, description="steps from one validation to the next")
-    patience: int = Field(5, ge=1, le=10_000, description="validations without improvement before it stops")
+    patience: int = Field(8, ge=1, le=10_000, description="validations without improvement before it stops")
     replay: float = Field(
         0.0, ge=0, le=0.9, description="share of every batch drawn from a corpus of the source, against forgetting"
     )

@@ -7,7 +7,7 @@ from prefect import task
 
 from rnn_model.errors import ConfigError
 from tasks.config import GateConfig
-from tasks.handles import Decision, Evaluation, Run, Standing
+from tasks.handles import CHAMPION, Decision, Evaluation, Run, Standing
 from tasks.judgement import judge, rows
 from tasks.pairing import Scored, read_groups, read_scored
 from tasks.progress import show_table
@@ -23,14 +23,15 @@ def decide(evaluation: Evaluation, challenger: str, standing: Standing, config: 
     Nothing is promoted over a champion that cannot be compared. Raises ConfigError for a challenger that is not in
     the evaluation.
     """
-    new, rival = scored_model(evaluation, challenger), standing.model.strategy if standing.model else NAIVE
+    new, rival = scored_model(evaluation, challenger), CHAMPION if standing.address else NAIVE
     missing = "" if rival in evaluation.table else f"there is no champion, and no {rival} among the baselines"
     reason = standing.refused or missing
     if reason:
         decision = undecided(evaluation, challenger, rival, reason, config)
     else:
         decision = judge(scored_model(evaluation, rival), new, read_groups(evaluation.folder), config)
-    decision = decision.model_copy(update={"address": standing.address})
+    words = decision.sentence if config.moves else f"Rehearsal, nothing moves. {decision.sentence}"
+    decision = decision.model_copy(update={"address": standing.address, "sentence": words})
     log_table(parent, decision.model_dump(mode="json"), "decision.json")
     if decision.effects:
         whole = decision.effects[0]

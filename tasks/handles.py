@@ -7,6 +7,8 @@ from pydantic import Field
 
 from rnn_model.config import Section
 
+CHAMPION = "champion"  # in a backtest, whatever its version
+
 
 class Run(Section):
     """One MLflow run, by address."""
@@ -176,7 +178,7 @@ class Decision(Section):
     outcome: Literal["promote", "keep", "not enough evidence"]
     sentence: str
     metric: str
-    champion: str = Field(description="what the challenger was compared with, e.g. champion v3 or SeasonalNaive")
+    champion: str = Field(description="what the challenger was compared with: champion or SeasonalNaive")
     challenger: str
     fingerprint: str = Field(description="of the evaluation both stand in")
     address: str | None = Field(None, description="where the champion was found, e.g. models:/sales/3")
@@ -205,15 +207,6 @@ class Champion(Section):
     version: int
     folder: Path
     weights: str
-    horizon: int
-    freq: str
-    periods: tuple[int, int] = Field(description="short and long season")
-    gaps: str
-
-    @property
-    def season(self) -> int:
-        """Steps of the short season."""
-        return self.periods[0]
 
 
 class Standing(Section):

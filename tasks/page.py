@@ -25,8 +25,9 @@ from tasks.figures import (
 )
 from tasks.handles import Account, Contender, Effect, Evaluation, Model, Products, Run, Selection, Validated
 from tasks.intervals import LEVEL, RESAMPLES, Interval, intervals
+from tasks.machine import environment, in_words
 from tasks.metrics import DEFINITIONS, calibration, per_step
-from tasks.provenance import command_line, environment, settings
+from tasks.provenance import command_line, settings
 from tasks.tracking import page
 
 TEMPLATE = "page.html.j2"
@@ -88,7 +89,7 @@ def render(findings: Findings, material: Material, now: datetime | None = None) 
         same=same,
         command=command_line(findings.command, findings.sections),
         fingerprints=fingerprints(findings),
-        environment=environment(),
+        environment=in_words(environment()),
     )
 
 

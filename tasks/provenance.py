@@ -1,21 +1,15 @@
-"""What it takes to get a result again: the command, the settings behind it, versions and machine."""
+"""What it takes to get a result again: the command, and the settings behind it."""
 
 import json
-import os
-import platform
 import shlex
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any
 
 import torch
 
 from rnn_model.config import Section
-from rnn_model.parallel import processes
-from tasks.config import TargetConfig, code_digest
+from tasks.config import TargetConfig
 from tasks.tracking import flatten
-
-PACKAGES = ("carryover", "torch", "numpy", "polars", "statsforecast", "utilsforecast", "mlflow", "prefect")
 
 
 def as_options(values: Mapping[str, Any]) -> str:
@@ -74,13 +68,3 @@ def shown(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(shown, value)) or "none"
     return ("no", "yes")[value] if isinstance(value, bool) else str(value)
-
-
-def environment() -> dict[str, str]:
-    """Versions, and what else of a machine can move the last bits of a result."""
-    found = {name: version(name) for name in PACKAGES}
-    found = {"python": platform.python_version()} | found
-    found["machine"] = f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores"
-    found["threads"] = f"{torch.get_num_threads()} of {processes()} process" + ("es" if processes() > 1 else "")
-    found["code"] = code_digest("flows", "tasks", "rnn_model")
-    return found

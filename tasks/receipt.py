@@ -3,15 +3,11 @@
 import hashlib
 import json
 import os
-import platform
-import subprocess
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-import torch
 from prefect import task
 from prefect.runtime import flow_run
 from pydantic import Field
@@ -20,17 +16,14 @@ from pydantic_core import to_jsonable_python
 from rnn_model.artefact import MANIFEST, digest_json, open_checked, publish, sha256_file
 from rnn_model.config import DECILES, Section
 from rnn_model.errors import IntegrityError
-from rnn_model.parallel import processes
-from tasks.config import PROJECT, SeriesConfig, code_digest, home
+from tasks.config import PROJECT, SeriesConfig, home
 from tasks.handles import Contender, Decision, Evaluation, Model, Products, Run
 from tasks.ingest import expand
+from tasks.machine import Environment, environment
 from tasks.tracking import finite, log_table, set_tags
 
 FORMAT = 1
 RECEIPT, TAG = "receipt.json", "carryover.receipt"  # the artefact, and the tag with its digest
-CODE = ("flows", "tasks", "rnn_model")
-LIBRARIES = ("torch", "numpy", "polars", "statsforecast", "utilsforecast", "mlflow", "prefect")
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
 READ = ("source", "target")  # sections that may name files
 PROMOTE = "promote"
 
@@ -41,22 +34,6 @@ class DataFile(Section):
     name: str = Field(description="its name without folders")
     sha256: str
     size: int = Field(description="bytes")
-
-
-class Environment(Section):
-    """What may change the bits of a result beside its configuration and data."""
-
-    code: dict[str, str] = Field(description="package -> SHA-256 of its sources")
-    commit: str | None = Field(description="git commit, where the project is a repository of its own")
-    constraints: str | None = Field(description="SHA-256 of constraints.txt")
-    versions: dict[str, str] = Field(description="Python and the libraries")
-    platform: str
-    instructions: str = Field(description="widest vector instructions of the processor that torch uses")
-    gpu: str | None
-    cores: int = Field(description="cores this process may use")
-    threads: int = Field(description="threads of one torch operation")
-    processes: int = Field(description="processes of torchrun; 1 without it")
-    variables: dict[str, str] = Field(description="environment variables that set threads")
 
 
 class Stage(Section):
@@ -141,35 +118,6 @@ def read_receipt(content: Mapping[str, Any], digest: str | None, where: str) -> 
             f"{where}: {RECEIPT} has format {content.get('format')}, this version reads {FORMAT}; update carryover"
         )
     return Receipt.model_validate(content)
-
-
-def environment() -> Environment:
-    """Code, versions and machine, as they are now."""
-    lock = PROJECT / "constraints.txt"
-    return Environment(
-        code={package: code_digest(package) for package in CODE},
-        commit=commit(),
-        constraints=sha256_file(lock) if lock.is_file() else None,
-        versions={"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
-        platform=platform.platform(),
-        instructions=torch.backends.cpu.get_cpu_capability(),
-        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        threads=torch.get_num_threads(),
-        processes=processes(),
-        variables={name: os.environ[name] for name in THREADS if name in os.environ},
-    )
-
-
-def commit() -> str | None:
-    """The project's git commit; None without git, or where the project lies inside another repository."""
-    command = ["git", "-C", str(PROJECT), "rev-parse", "--show-toplevel", "HEAD"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    top, _, head = found.stdout.strip().partition("\n")
-    return head if found.returncode == 0 and Path(top).resolve() == PROJECT else None
 
 
 def files_of(config: SeriesConfig) -> tuple[DataFile, ...]:

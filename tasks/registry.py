@@ -20,6 +20,7 @@ from rnn_model.errors import BusyError, ConfigError, IntegrityError, ServiceErro
 from tasks.config import TrackingConfig, code_digest, home
 from tasks.connection import connected, masked
 from tasks.handles import Decision, Model, Version
+from tasks.machine import CODE
 from tasks.tracking import fetch_model
 
 ALIAS = "champion"
@@ -90,7 +91,7 @@ def run_key(data: str, sections: Mapping[str, Any]) -> str:
     """What a run is known by: data (`Dataset.content`), settings (but where they are logged) and code."""
     plain = {k: v.model_dump(mode="json") if isinstance(v, BaseModel) else v for k, v in sections.items()}
     plain.pop("tracking", None)
-    return digest_json([data, plain, code_digest("flows", "tasks", "rnn_model")])
+    return digest_json([data, plain, code_digest(*CODE)])
 
 
 @contextmanager
@@ -210,7 +211,7 @@ def _origin_tags(weights: str, card: ModelCard, key: str) -> dict[str, str]:
         "parent": card.lineage.get("parent", ""),
         "source": card.lineage.get("source", ""),
         "data": card.lineage.get("target", ""),
-        "code": code_digest("flows", "tasks", "rnn_model"),
+        "code": code_digest(*CODE),
         "key": key,
     }
     return {f"carryover.{name}": text for name, text in known.items() if text}

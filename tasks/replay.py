@@ -22,10 +22,11 @@ from tasks.archive import Record, recall
 from tasks.config import BASE, NOTHING, PROJECT, SeriesConfig, SourceConfig, TargetConfig, TrackingConfig
 from tasks.connection import OWN
 from tasks.handles import Run
+from tasks.machine import THREADS, environment
 from tasks.progress import show_table
-from tasks.receipt import RECEIPT, TAG, THREADS, DataFile, Receipt, environment, files_of, read_receipt
+from tasks.receipt import RECEIPT, TAG, DataFile, Receipt, files_of, read_receipt
+from tasks.sameness import StageVerdict, changes, in_one_line, same_receipt
 from tasks.tracking import fetch_model, log_metrics, log_table, set_tags
-from tasks.verdict import StageVerdict, changes, compare, overall
 
 COMMANDS = {"pipeline": "run"}  # flow -> its command, where that has another name
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK")  # the process is one of its own, not one of these
@@ -180,8 +181,8 @@ def receipt_under(data: Path) -> Receipt:
 @task
 def give_verdict(was: Receipt, got: Receipt, changed: tuple[str, ...], tolerance: float, run: Run) -> Replay:
     """Compare, and leave the verdict on `run` and as an artifact; the run that was made again is not touched."""
-    stages = compare(was, got, tolerance)
-    verdict = overall(stages)
+    stages = same_receipt(was, got, tolerance)
+    verdict = in_one_line(stages)
     rows = [stage.model_dump() for stage in stages]
     tags = {"carryover.kind": "replay", "carryover.replay_of": was.run_id, "carryover.verdict": verdict[:500]}
     set_tags(run, tags)

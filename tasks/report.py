@@ -62,7 +62,7 @@ def log_figures(findings: Findings, material: Material) -> None:
 def description(findings: Findings) -> str:
     """The result as Markdown: what was decided, what was chosen and why, and where the whole report is."""
     decision, selection = findings.decision, findings.selection
-    lines = [f"**{decision.outcome.capitalize()}.** {decision.sentence}"] if decision else []
+    lines = [f"**The gate:** {decision.sentence}"] if decision else []
     if selection is not None:
         lines.append(f"Chosen on the validation windows: {selection.reason}.")
     return "\n\n".join([*lines, f"[The whole report]({page(findings.run)}/artifacts/{PAGE})"])

@@ -6,15 +6,15 @@ from prefect import task
 from rnn_model.artefact import open_checked
 from rnn_model.checkpoint import ModelCard
 from rnn_model.errors import ConfigError
+from rnn_model.forecasting import check_horizon
 from tasks.champion import champion
 from tasks.config import NOTHING, GateConfig, TrackingConfig
 from tasks.forecaster import check_freq
-from tasks.handles import Dataset, Model, Standing, WindowSet
+from tasks.handles import CHAMPION, Dataset, Model, Standing, WindowSet
 from tasks.registry import contents
 from tasks.tracking import fetch_model
 from tasks.window import check_unseen, open_windows
 
-NAME = "champion"  # in the backtest, whatever its version
 SHARED = 0.5  # of the series that a champion has seen, and of those that are there now: with fewer it is another target
 
 
@@ -44,15 +44,16 @@ def loaded(name: str, tracking: TrackingConfig) -> tuple[Model, ModelCard]:
     """A model by any of its names, as it enters the backtest, and its card."""
     folder = fetch_model(name, tracking)
     weights, card = contents(folder)
-    return Model(folder=folder, weights=weights, strategy=NAME, context=card.model.context), card
+    return Model(folder=folder, weights=weights, strategy=CHAMPION, context=card.model.context), card
 
 
 def stand(known: Standing, model: Model, card: ModelCard, dataset: Dataset, handle: WindowSet) -> Standing:
     """The standing with its model, or with the reason why it cannot be compared."""
     rows = pl.read_parquet(open_checked(dataset.folder) / "data.parquet")
     windows, split = open_windows(handle)
-    title = known.address or NAME
+    title = known.address or CHAMPION
     try:
+        check_horizon(card.horizon, handle.horizon)
         check_same_target(card, handle, rows["unique_id"].unique().to_list())
         check_unseen(card.seen, windows, split, rows)
     except ConfigError as error:

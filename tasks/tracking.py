@@ -54,8 +54,9 @@ def tracked(config: TrackingConfig, experiment: str, name: str, sections: Mappin
     with connected(config) as client:
         experiment_id = _experiment(client, config.experiment or experiment)
         _close_abandoned(client, experiment_id)
+        kind = str(flow_run.flow_name or "pipeline")
         name = f"{time.strftime('%Y-%m-%d %H:%M')} {name}"  # in front: the table of runs cuts names off
-        with _open(client, experiment_id, name, {"carryover.kind": "pipeline"} | _origin()) as run:
+        with _open(client, experiment_id, name, {"carryover.kind": kind} | _origin()) as run:
             log_params(run, sections)
             words = f"MLflow run {run.run_id}"
             create_link_artifact(link=page(run), link_text=words, key="mlflow-run", description=name)

@@ -119,7 +119,7 @@ def test_prefect_artifacts_show_every_stage_and_the_mlflow_run(outcome: Outcome)
     flow_run_id = run_of(outcome).data.tags["prefect.flow_run_id"]
     with get_client(sync_client=True) as client:
         artifacts = [a for a in client.read_artifacts() if str(a.flow_run_id) == flow_run_id]
-    assert {a.key for a in artifacts} == {"row-account", "pretraining", "fine-tuning", "backtest", "mlflow-run"}
+    assert {a.key for a in artifacts} == {"row-account", "pretraining", "fine-tuning", "backtest", "gate", "mlflow-run"}
     link = next(a for a in artifacts if a.key == "mlflow-run")
     assert outcome.run.run_id in str(link.data)
 

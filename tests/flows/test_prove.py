@@ -39,7 +39,7 @@ WINDOW = WindowConfig(horizon=HORIZON)
 MODELS = {"SeasonalNaive", "zero-shot", "full", "average"}
 STAGES = (flows.prove, flows.stages)
 TRACKED = (*STAGES, tasks.evaluate, tasks.finetune, tasks.leakage, tasks.progress, tasks.validate)
-TOLD = ("log_metrics", "log_params", "log_table", "log_dataset", "set_tags", "describe", "show_table")
+TOLD = ("log_metrics", "log_params", "log_table", "log_dataset", "log_folder", "set_tags", "describe", "show_table")
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 

@@ -21,7 +21,7 @@ from tasks import finetune as finetuning
 from tasks.config import FinetuneConfig, HorizonConfig, TargetConfig
 from tasks.handles import Outcome, Run
 from tasks.receipt import RECEIPT, Receipt, Stage
-from tasks.verdict import compare, overall
+from tasks.sameness import compare, overall
 
 pytestmark = pytest.mark.usefixtures("one_home")
 MONTHLY = SOURCE.model_copy(update={"freq": "MS"})
@@ -88,7 +88,7 @@ def test_every_stage_of_the_chain_stands_in_the_receipt(outcome: Outcome, receip
     models = ["zero-shot", "full", "biases", "scratch", "average"]
     baselines = ["SeasonalNaive", "AutoETS", "DynamicOptimizedTheta"]
     expected = ["ingest", "validate", "window", "corpus", "pretrain", *(f"fine-tune {m}" for m in models), "select"]
-    assert names == [*expected, "evaluation", *(f"backtest {m}" for m in baselines + models)]
+    assert names == [*expected, "evaluation", *(f"backtest {m}" for m in baselines + models), "promote"]
 
 
 def test_a_changed_row_is_different_at_ingest(

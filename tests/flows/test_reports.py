@@ -26,10 +26,12 @@ def test_the_page_names_every_model_and_the_fingerprints(outcome: Outcome) -> No
         assert words in text
 
 
-def test_the_runs_description_begins_with_the_choice_and_leads_to_the_page(outcome: Outcome) -> None:
+def test_the_runs_description_begins_with_the_decision_and_leads_to_the_page(outcome: Outcome) -> None:
     assert outcome.selection is not None
     note = MlflowClient(outcome.run.uri).get_run(outcome.run.run_id).data.tags["mlflow.note.content"]
-    assert note.startswith(f"Chosen on the validation windows: {outcome.selection.reason}")
+    assert outcome.decision is not None
+    chosen = f"Chosen on the validation windows: {outcome.selection.reason}"
+    assert note.startswith(f"**The gate:** {outcome.decision.sentence}\n\n{chosen}")
     assert f"runs/{outcome.run.run_id}/artifacts/{PAGE})" in note
     assert "| model | MASE |" in note
 

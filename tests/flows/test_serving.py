@@ -221,7 +221,7 @@ def test_rollback_prints_where_the_champion_went(
     version = register(NAME, logged.model_uri, other, YES, "next night", TrackingConfig())
     assert promote(version, 1, YES, "next night", TrackingConfig()).result == "promoted"
     assert run(["rollback", "--name", NAME, "--reason", "complaints"]) == 0
-    assert f"{NAME}@champion: version 2 -> version 1 (rolled back: complaints)" in capsys.readouterr().out
+    assert f"models:/{NAME}@champion: version 2 -> version 1 (rolled back)\ncomplaints" in capsys.readouterr().out
     found = champion(NAME, TrackingConfig())
     assert found is not None
     assert (found.version, found.weights) == (1, outcome.model.weights)

@@ -9,13 +9,13 @@ import pytest
 from rnn_model.artefact import digest_json, open_checked
 from rnn_model.config import DECILES
 from rnn_model.errors import IntegrityError
-from tasks import receipt as module
+from tasks import machine
 from tasks.config import PROJECT, SAMPLE, FinetuneConfig, TargetConfig, TrackingConfig
 from tasks.handles import Account, Dataset, Model, Products, Validated
+from tasks.machine import commit
 from tasks.receipt import (
     RECEIPT,
     Receipt,
-    commit,
     data_stages,
     files_of,
     forecasts_digest,
@@ -111,7 +111,7 @@ def test_it_is_written_with_a_digest_beside_it() -> None:
 
 
 def test_a_project_inside_another_repository_has_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PROJECT", PROJECT / "tasks")
+    monkeypatch.setattr(machine, "PROJECT", PROJECT / "tasks")
     assert commit() is None
 
 

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from rnn_model.errors import DataError
-from tasks.receipt import DataFile, Environment, Receipt, Stage
-from tasks.verdict import changes, compare, judge, overall
+from tasks.machine import Environment
+from tasks.receipt import DataFile, Receipt, Stage
+from tasks.sameness import changes, in_one_line, same_receipt, same_stage
 
 A, B = "a" * 64, "b" * 64
 ENVIRONMENT = Environment(
@@ -55,43 +56,43 @@ def receipt(*stages: Stage, files: tuple[DataFile, ...] = (), **environment: Any
     ],
 )
 def test_other_bits_are_near_as_long_as_the_figures_are(got: Stage, word: str) -> None:
-    assert judge(got.name, candidate(), got, 1e-6).verdict == word
+    assert same_stage(got.name, candidate(), got, 1e-6).verdict == word
 
 
 def test_what_has_to_be_the_same_knows_no_tolerance() -> None:
     was, got = (Stage(name="select", same={"chosen": name}) for name in ("full", "biases"))
-    found = judge("select", was, got, 1.0)
+    found = same_stage("select", was, got, 1.0)
     assert (found.verdict, found.words) == ("different", "chosen got biases, was full")
 
 
 def test_bits_without_figures_have_to_be_equal() -> None:
     was, got = (Stage(name="x", bits={"content": digest}) for digest in (A, B))
-    assert judge("x", was, got, 1.0).words == f"content got {'b' * 12}, was {'a' * 12}"
+    assert same_stage("x", was, got, 1.0).words == f"content got {'b' * 12}, was {'a' * 12}"
 
 
 @pytest.mark.parametrize(("was", "got"), [((candidate(),), ()), ((), (candidate(),))])
 def test_a_stage_that_only_one_has_is_a_difference(was: tuple[Stage, ...], got: tuple[Stage, ...]) -> None:
-    assert [s.verdict for s in compare(receipt(*was), receipt(*got), 1e-6)] == ["different"]
+    assert [s.verdict for s in same_receipt(receipt(*was), receipt(*got), 1e-6)] == ["different"]
 
 
 def test_the_first_stage_that_differs_is_named() -> None:
     then = receipt(candidate("one"), candidate("two"), candidate("three"))
     now = receipt(candidate("one"), candidate("two", B, 0.75), candidate("three", B, 1.0))
     expected = "different at two: validation loss got 0.75, was 0.5 (and 1 more)"
-    assert overall(compare(then, now, 1e-6)) == expected
+    assert in_one_line(same_receipt(then, now, 1e-6)) == expected
 
 
 @pytest.mark.parametrize(("weights", "word"), [(A, "equal"), (B, "within tolerance")])
 def test_one_near_stage_makes_the_whole_near(weights: str, word: str) -> None:
     was, got = receipt(candidate("one"), candidate("two")), receipt(candidate("one"), candidate("two", weights))
-    assert overall(compare(was, got, 1e-6)) == word
+    assert in_one_line(same_receipt(was, got, 1e-6)) == word
 
 
 @pytest.mark.parametrize(("champion", "word"), [("SeasonalNaive", "not compared"), ("champion v3", "different")])
 def test_the_gate_is_compared_where_it_judged_against_the_same_champion(champion: str, word: str) -> None:
     was = Stage(name="promote", same={"outcome": "keep", "champion": "champion v3"})
     got = Stage(name="promote", same={"outcome": "promote", "champion": champion})
-    assert judge("promote", was, got, 1e-6).verdict == word
+    assert same_stage("promote", was, got, 1e-6).verdict == word
 
 
 def test_nothing_changed_says_nothing() -> None:

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from rnn_model.config import Section
 from rnn_model.errors import DataError
-from tasks.receipt import PROMOTE, DataFile, Environment, Receipt, Stage
+from tasks.machine import Environment
+from tasks.receipt import PROMOTE, DataFile, Receipt, Stage
 
 ROUNDING = 1e-12  # relative: figures are sums over rows, and Polars' threads add them up in an order of chance
 SHOWN = 12  # characters of a digest
@@ -24,15 +25,15 @@ class StageVerdict(Section):
     words: str = Field(description="what was got and what it was; for equal ones, the digests")
 
 
-def compare(was: Receipt, got: Receipt, tolerance: float) -> tuple[StageVerdict, ...]:
+def same_receipt(was: Receipt, got: Receipt, tolerance: float) -> tuple[StageVerdict, ...]:
     """Every stage of either receipt, in the order of the first."""
     now = {stage.name: stage for stage in got.stages}
     then = {stage.name: stage for stage in was.stages}
     names = [*then, *(name for name in now if name not in then)]
-    return tuple(judge(name, then.get(name), now.get(name), tolerance) for name in names)
+    return tuple(same_stage(name, then.get(name), now.get(name), tolerance) for name in names)
 
 
-def overall(stages: tuple[StageVerdict, ...]) -> str:
+def in_one_line(stages: tuple[StageVerdict, ...]) -> str:
     """One line for all stages: equal, within tolerance, or the first that is different."""
     first = next((s for s in stages if s.verdict == "different"), None)
     if first is not None:
@@ -40,7 +41,7 @@ def overall(stages: tuple[StageVerdict, ...]) -> str:
     return "within tolerance" if any(s.verdict == "within tolerance" for s in stages) else "equal"
 
 
-def judge(name: str, was: Stage | None, got: Stage | None, tolerance: float) -> StageVerdict:
+def same_stage(name: str, was: Stage | None, got: Stage | None, tolerance: float) -> StageVerdict:
     """One stage: equal to the bit (figures to rounding), within the tolerance by its figures, or different."""
     if was is None or got is None:
         words = "got this stage, was without it" if was is None else "got no such stage, was there"
@@ -89,16 +90,21 @@ def difference(was: Stage, got: Stage, keys: list[str]) -> str:
     """The first that differs, now and then; how many more there are."""
     key = keys[0]
     shown = [
-        str(part)[:SHOWN] if len(str(part := values.get(key))) == 64 else str(part)
+        shortened(str(values.get(key)))
         for values in (got.same | got.bits | got.figures, was.same | was.bits | was.figures)
     ]
     more = f" (and {len(keys) - 1} more)" if len(keys) > 1 else ""
     return f"{key} got {shown[0]}, was {shown[1]}{more}"
 
 
+def shortened(value: str) -> str:
+    """A digest cut short; any other text as it is."""
+    return value[:SHOWN] if len(value) == 64 else value
+
+
 def summary(stage: Stage) -> str:
     """Its values, digests cut short."""
-    return ", ".join(f"{key} {value[:SHOWN]}" for key, value in (stage.same | stage.bits).items())
+    return ", ".join(f"{key} {shortened(value)}" for key, value in (stage.same | stage.bits).items())
 
 
 def changes(was: Receipt, files: Mapping[str, tuple[DataFile, ...]], now: Environment) -> tuple[str, ...]:
