@@ -43,7 +43,7 @@ def intervals(scores: pl.DataFrame, metric: str, seed: int = 0, against: str | N
     """Model -> its figure over all series, with a percentile interval at LEVEL.
 
     `scores` holds one line per (model, unique_id, cutoff). With `against`, the figure is the loss relative to that
-    model's, less 1: positive is worse, and 0 outside the interval is a difference beyond chance.
+    model's, less 1: positive is worse. Drawn are series alone; how much other times could change, the gate looks at.
     """
     models, above, below = series_sums(scores, metric)
     value, drawn = divided(above.sum(1), below.sum(1)), resampled(above, below, seed)

@@ -25,7 +25,6 @@ from tasks.tracking import finite, log_table, set_tags
 FORMAT = 1
 RECEIPT, TAG = "receipt.json", "carryover.receipt"  # the artefact, and the tag with its digest
 READ = ("source", "target")  # sections that may name files
-PROMOTE = "promote"
 
 
 class DataFile(Section):
@@ -199,7 +198,7 @@ def decision_stage(decision: Decision) -> Stage:
     """What the gate said, against whom."""
     figures = {f"{effect.part} {name}": getattr(effect, name) for effect in decision.effects for name in ("gain", "p")}
     against = {"outcome": decision.outcome, "champion": decision.champion}
-    return Stage(name=PROMOTE, same=against, figures=finite(figures))
+    return Stage(name="promote", same=against, figures=finite(figures))
 
 
 def forecasts_digest(frame: pl.DataFrame) -> str:

@@ -9,12 +9,12 @@ from pydantic import Field
 from rnn_model.config import Section
 from rnn_model.errors import DataError
 from tasks.machine import Environment
-from tasks.receipt import PROMOTE, DataFile, Receipt, Stage
+from tasks.receipt import DataFile, Receipt, Stage
 
 ROUNDING = 1e-12  # relative: figures are sums over rows, and Polars' threads add them up in an order of chance
 SHOWN = 12  # characters of a digest
 
-Word = Literal["equal", "within tolerance", "different", "not compared"]
+Word = Literal["equal", "within tolerance", "different"]
 
 
 class StageVerdict(Section):
@@ -46,9 +46,6 @@ def same_stage(name: str, was: Stage | None, got: Stage | None, tolerance: float
     if was is None or got is None:
         words = "got this stage, was without it" if was is None else "got no such stage, was there"
         return StageVerdict(stage=name, verdict="different", words=words)
-    if name == PROMOTE and was.same.get("champion") != got.same.get("champion"):
-        words = f"judged against {was.same.get('champion')} then, which a fresh place does not have"
-        return StageVerdict(stage=name, verdict="not compared", words=words)
     unlike = differing(was.same, got.same)
     moved, far = (differing_figures(was, got, limit) for limit in (ROUNDING, max(tolerance, ROUNDING)))
     bits = differing(was.bits, got.bits)
