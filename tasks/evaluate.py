@@ -92,12 +92,7 @@ def backtest_models(
     folder = publish_backtest(frames, scores, groups, parent.run_id)
     log_folder(parent, folder, "backtest")
     show(table)
-    note = [
-        markdown(table),
-        *([calibration_note(effects)] if effects else []),
-        f"[Compare these runs side by side]({compare_page(parent, [r.run_id for r in runs.values()])})",
-    ]
-    describe(parent, "\n\n".join(note))
+    describe(parent, note(parent, table, effects, [run.run_id for run in runs.values()]))
     return Evaluation(
         folder=folder,
         horizon=handle.horizon,
@@ -186,6 +181,14 @@ def markdown(table: dict[str, dict[str, float]]) -> str:
     for name, row in ranked(table):
         lines.append(f"| {name} | " + " | ".join(f"{row[m]:.4g}" if m in row else "" for m in METRICS) + " |")
     return "\n".join(lines)
+
+
+def note(
+    parent: Run, table: dict[str, dict[str, float]], effects: dict[str, dict[str, float]], run_ids: list[str]
+) -> str:
+    """The run's description: the table, what calibration did, and a link that lays the contenders side by side."""
+    link = f"[Compare these runs side by side]({compare_page(parent, run_ids)})"
+    return "\n\n".join([markdown(table), *([calibration_note(effects)] if effects else []), link])
 
 
 def calibration_note(effects: dict[str, dict[str, float]]) -> str:
