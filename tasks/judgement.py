@@ -67,7 +67,7 @@ def weigh(pairs: Pairs, effects: Sequence[Effect], checks: Sequence[Check], conf
         )
     whole, cutoffs = effects[0], pairs.windows["date"].n_unique()
     figures = in_words(whole, pairs, config)
-    needed = fewest_cutoffs(whole.series, config.level)
+    needed = fewest_cutoffs(whole.series, config.level, pairs.lags)
     if cutoffs < needed:
         few = f"{counted(cutoffs, 'cutoff')} of {whole.series} series cannot tell it from chance, {needed} are needed"
         return Verdict("not enough evidence", f"{figures}, but {few}")
