@@ -10,8 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from rnn_model.config import Section
+from rnn_model.errors import ConfigError
 from tasks.archive import fetch_folder, recall
-from tasks.config import GateConfig, TrackingConfig, home
+from tasks.checks import changed
+from tasks.config import BacktestConfig, JudgingConfig, TargetConfig, TrackingConfig, WindowConfig, home
 from tasks.connection import is_run_id
 from tasks.handles import Effect, Run
 from tasks.judgement import Evidence, certainty, gather, in_words, is_proven, obstacle, rows, sameness
@@ -20,6 +22,9 @@ from tasks.progress import show_table
 from tasks.tracking import describe, log_metrics, log_table, set_tags
 
 Verdict = Literal["first is better", "second is better", "no difference that matters", "not enough evidence"]
+
+
+ONE_BASELINE = BacktestConfig(baselines=("SeasonalNaive",))  # a comparison has no use for more
 
 
 class Backtested(Section):
@@ -68,8 +73,20 @@ def find_backtest(name: str, config: TrackingConfig) -> Backtested | None:
     return Backtested(run_id=holder.run_id, model=model, fingerprint=fingerprint, folder=folder)
 
 
+def check_idle(target: TargetConfig, window: WindowConfig, backtest: BacktestConfig) -> None:
+    """Refuse options of a backtest where both models have one. Raises ConfigError."""
+    sections = {"target": target, "window": window}
+    idle = [f"{section}.{name}" for section, given in sections.items() for name in changed(given)]
+    idle += [f"backtest.{name}" for name, usual in ONE_BASELINE if getattr(backtest, name) != usual]
+    if idle:
+        raise ConfigError(
+            f"{', '.join(idle)} would change nothing, as both names are runs that hold a backtest; "
+            "leave them out, or name models to be backtested"
+        )
+
+
 @task
-def compare_models(first: Backtested, second: Backtested, config: GateConfig, run: Run) -> Comparison:
+def compare_models(first: Backtested, second: Backtested, config: JudgingConfig, run: Run) -> Comparison:
     """The difference on windows that both were scored on. Raises ConfigError where the windows, or the data, differ."""
     old, new = (read_scored(m.folder, m.model, m.fingerprint, m.title) for m in (first, second))
     groups = read_groups(first.folder)
@@ -95,7 +112,7 @@ def compare_models(first: Backtested, second: Backtested, config: GateConfig, ru
     return made
 
 
-def verdict_of(forward: Evidence, backward: Evidence, config: GateConfig) -> Verdict:
+def verdict_of(forward: Evidence, backward: Evidence, config: JudgingConfig) -> Verdict:
     """From what the second has over the first, and the first over the second.
 
     Where the gate could not decide, nothing is said. Else one is better where its gain would do for the gate, and
@@ -113,7 +130,7 @@ def verdict_of(forward: Evidence, backward: Evidence, config: GateConfig) -> Ver
     return "no difference that matters" if max(ahead.high, behind.high) < config.min_effect else "not enough evidence"
 
 
-def sentence_of(verdict: Verdict, found: Evidence, config: GateConfig) -> str:
+def sentence_of(verdict: Verdict, found: Evidence, config: JudgingConfig) -> str:
     """The verdict with its figures, or with what stands in its way; `found`: the better one, or the second, ahead."""
     pairs = found.pairs
     lead = f"{pairs.challenger} is better" if verdict.endswith("is better") else verdict

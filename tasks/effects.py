@@ -7,7 +7,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from rnn_model.seeding import numpy_rng
-from tasks.config import GateConfig
+from tasks.config import JudgingConfig
 from tasks.handles import Effect
 from tasks.pairing import Pairs
 from tasks.significance import Floats, gain_interval, p_value, relative_gain, shares
@@ -27,7 +27,7 @@ class Trial:
         return Trial(self.champion[:, series][:, :, dates], self.challenger[:, series][:, :, dates], self.lags)
 
 
-def effects_table(pairs: Pairs, groups: pl.DataFrame, config: GateConfig, seed: int = 0) -> tuple[Effect, ...]:
+def effects_table(pairs: Pairs, groups: pl.DataFrame, config: JudgingConfig, seed: int = 0) -> tuple[Effect, ...]:
     """The effect over all series with its p, then in each segment, then at each step; empty without a window.
 
     `groups`: unique_id, part, as `tasks.segments.segments` makes them. Gains and interval ends are shares.
@@ -75,7 +75,7 @@ def lay_out(losses: pl.DataFrame, names: pl.Series, lags: int) -> Trial:
     return Trial(**arrays, lags=lags)
 
 
-def measure(parts: list[str], trial: Trial, config: GateConfig, seed: int) -> list[Effect]:
+def measure(parts: list[str], trial: Trial, config: JudgingConfig, seed: int) -> list[Effect]:
     """One effect per part, the parts being the first axis of the trial. Series count alike, whatever their windows."""
     old, new = shares(trial.champion).sum((1, 2)), shares(trial.challenger).sum((1, 2))
     known = ~np.isnan(trial.champion)

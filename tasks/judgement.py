@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import polars as pl
 
-from tasks.config import GateConfig
+from tasks.config import GateConfig, JudgingConfig
 from tasks.effects import effects_table
 from tasks.handles import Check, Decision, Effect
 from tasks.metrics import overall
@@ -61,7 +61,7 @@ def judge(champion: Scored, challenger: Scored, groups: pl.DataFrame, config: Ga
     )
 
 
-def gather(champion: Scored, challenger: Scored, groups: pl.DataFrame, config: GateConfig) -> Evidence:
+def gather(champion: Scored, challenger: Scored, groups: pl.DataFrame, config: JudgingConfig) -> Evidence:
     """The evidence, with the segments that are asked for. Raises ConfigError where the windows differ."""
     pairs = pair(champion, challenger, config.metric)
     asked = pl.col("part").str.split("=").list.first().is_in([*config.segments, OWN])
@@ -90,7 +90,7 @@ def weigh(found: Evidence, checks: Sequence[Check], config: GateConfig) -> Rulin
     return Ruling("not enough evidence", f"{figures}, but {shortcoming(whole, config)}")
 
 
-def obstacle(found: Evidence, config: GateConfig) -> str:
+def obstacle(found: Evidence, config: JudgingConfig) -> str:
     """What leaves two models undecided whatever their figures, in words; empty where nothing does."""
     pairs = found.pairs
     if pairs.unknown.height:
@@ -105,14 +105,14 @@ def obstacle(found: Evidence, config: GateConfig) -> str:
     return f"{in_words(whole, pairs, config)}, but {few}"
 
 
-def sameness(pairs: Pairs, config: GateConfig) -> str:
+def sameness(pairs: Pairs, config: JudgingConfig) -> str:
     """That two models have equal losses in every window, in words; empty where they have not."""
     if not pairs.windows["champion"].equals(pairs.windows["challenger"]):
         return ""
     return f"{pairs.challenger} has the same {config.metric} in each of {pairs.windows.height} windows"
 
 
-def is_proven(effect: Effect, config: GateConfig) -> bool:
+def is_proven(effect: Effect, config: JudgingConfig) -> bool:
     """Whether an effect would do, were it not for the floors."""
     gain, low, p = (np.array(value) for value in (effect.gain, effect.low, effect.p))
     return bool(proven(gain, low, p, config.level, config.min_effect))
@@ -150,7 +150,7 @@ def check_segments(effects: Sequence[Effect], config: GateConfig) -> Check:
 # ---- words
 
 
-def in_words(effect: Effect, pairs: Pairs, config: GateConfig) -> str:
+def in_words(effect: Effect, pairs: Pairs, config: JudgingConfig) -> str:
     """The effect over all series, e.g. `the SQL of full is 7.2% lower than that of SeasonalNaive over 9 series ...`."""
     direction = "lower" if effect.gain >= 0 else "higher"
     size = f"{counted(effect.series, 'series')} and {counted(pairs.windows['date'].n_unique(), 'cutoff')}"
@@ -160,7 +160,7 @@ def in_words(effect: Effect, pairs: Pairs, config: GateConfig) -> str:
     )
 
 
-def certainty(effect: Effect, config: GateConfig) -> str:
+def certainty(effect: Effect, config: JudgingConfig) -> str:
     """The interval of a gain and its p."""
     interval = f"{percent(1 - 2 * config.level)} interval of the gain {span(effect)}"
     return f"{interval}, p {chance(effect)}"
@@ -173,7 +173,7 @@ def chance(effect: Effect) -> str:
     return f"{effect.p:.3f}" if effect.p >= 0.001 else "under 0.001"
 
 
-def shortcoming(effect: Effect, config: GateConfig) -> str:
+def shortcoming(effect: Effect, config: JudgingConfig) -> str:
     """What a gain lacks."""
     if effect.gain <= 0:
         return f"a gain of {percent(config.min_effect)} cannot be ruled out"

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import polars as pl
 import pytest
-from known_losses import losses, noisy, rising, scored
+from known_losses import HORIZON, losses, noisy, rising, scored
 
 from rnn_model.errors import ConfigError
 from tasks import compare
@@ -31,14 +31,15 @@ def stored(
     run_id: str,
     fingerprint: str = "f" * 64,
     size: tuple[int, int] = (40, 12),
+    step: int = HORIZON,
     broken: Callable[[pl.DataFrame], pl.DataFrame] = pl.DataFrame.clone,
 ) -> Backtested:
     """A backtest whose model `net` has `factor` times the usual losses, but for noise.
 
-    `size`: series and cutoffs; `broken`: what befalls its scores.
+    `size`: series and cutoffs, `step` days apart; `broken`: what befalls its scores.
     """
     usual = losses(*size)
-    model = scored("net", noisy(usual, factor) if factor != 1 else usual)
+    model = scored("net", noisy(usual, factor) if factor != 1 else usual, step=step)
     labels = pl.DataFrame({"unique_id": [f"s{i:03}" for i in range(40)], "label": ["north"] * 15 + ["south"] * 25})
     groups = segments(rising(*size), model.scores, KINDS, labels.head(size[0]))
     folder = publish_backtest({"net": model.forecasts}, {"net": broken(model.scores)}, groups, run_id)
@@ -92,9 +93,9 @@ def test_windows_without_a_loss_leave_both_the_gate_and_the_comparison_undecided
 
 
 @pytest.mark.usefixtures("quiet")
-@pytest.mark.parametrize(("size", "needed"), [((12, 1), 2), ((3, 4), 8)])
-def test_too_few_cutoffs_leave_both_the_gate_and_the_comparison_undecided(size: tuple[int, int], needed: int) -> None:
-    first, second = stored(1.0, "a" * 32, size=size), stored(0.8, "b" * 32, size=size)
+@pytest.mark.parametrize(("size", "step", "needed"), [((12, 1), 2, 2), ((3, 4), 2, 8), ((12, 2), 1, 3)])
+def test_too_few_cutoffs_leave_both_undecided(size: tuple[int, int], step: int, needed: int) -> None:
+    first, second = (stored(factor, run_id * 32, size=size, step=step) for factor, run_id in ((1.0, "a"), (0.8, "b")))
     made = compared(first, second)
     assert made.verdict == judged(first, second).outcome == "not enough evidence"
     assert made.sentence.endswith(f"cannot tell it from chance, {needed} are needed.")

@@ -19,7 +19,6 @@ from tasks.judgement import judge
 from tasks.metrics import per_series
 from tasks.pairing import Scored, read_groups
 from tasks.segments import KINDS, segments
-from tasks.significance import WORST
 
 CONFIG = GateConfig(coverage=(0, 1))
 
@@ -147,16 +146,6 @@ def test_one_series_with_few_cutoffs_is_not_enough() -> None:
     done = decision(champion, champion * 0.5)
     assert done.outcome == "not enough evidence"
     assert "8 are needed" in done.sentence
-
-
-@pytest.mark.parametrize(("series", "cutoffs", "needed"), [(12, 2, 3), (1, 2, 8)])
-def test_two_cutoffs_whose_windows_overlap_are_not_enough(series: int, cutoffs: int, needed: int) -> None:
-    champion = losses(series, cutoffs)
-    old, new = (scored(name, errors, step=1) for name, errors in (("champion v3", champion), ("full", champion * 1.03)))
-    done = judge(old, new, grouped(old), CONFIG)
-    assert done.outcome == "not enough evidence"
-    assert f"{needed} are needed" in done.sentence
-    assert (done.effects[0].low, done.effects[0].high) == (WORST, 1)
 
 
 # ---- losses that are not known
