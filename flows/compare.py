@@ -3,8 +3,8 @@
 from prefect import flow
 
 from flows.evaluate import evaluate
-from tasks.compare import Backtested, Comparison, compare_models, find_backtest
-from tasks.config import BacktestConfig, GateConfig, TargetConfig, TrackingConfig, WindowConfig
+from tasks.compare import ONE_BASELINE, Backtested, Comparison, check_idle, compare_models, find_backtest
+from tasks.config import BacktestConfig, JudgingConfig, TargetConfig, TrackingConfig, WindowConfig
 from tasks.tracking import tracked
 
 
@@ -14,8 +14,8 @@ def compare(
     second: str,
     target: TargetConfig = TargetConfig(),
     window: WindowConfig = WindowConfig(),
-    backtest: BacktestConfig = BacktestConfig(baselines=("SeasonalNaive",)),
-    gate: GateConfig = GateConfig(),
+    backtest: BacktestConfig = ONE_BASELINE,
+    gate: JudgingConfig = JudgingConfig(),
     tracking: TrackingConfig = TrackingConfig(),
 ) -> Comparison:
     """Say which of two runs or models is better, by how much, and where the difference comes from.
@@ -23,22 +23,23 @@ def compare(
     Args:
         first: a run with a backtest (a whole run: its chosen model), or a model, which is backtested on the target
         second: the other one
-        target: your series, for models
-        window: how series are cut into windows, for models
-        backtest: the test, for models
+        target: your series, for models; not with two runs
+        window: how series are cut into windows, for models; not with two runs
+        backtest: the test, for models; not with two runs
         gate: metric, level, smallest effect that matters, and segments
         tracking: where the runs are, and where the comparison is logged
     """
 
     def backtested(name: str) -> Backtested:
-        found = find_backtest(name, tracking)
-        if found is None:
-            scored = evaluate(model=name, target=target, window=window, backtest=backtest, tracking=tracking)
-            found = find_backtest(scored.run.run_id, tracking)
+        scored = evaluate(model=name, target=target, window=window, backtest=backtest, tracking=tracking)
+        found = find_backtest(scored.run.run_id, tracking)
         assert found is not None, "an evaluation leaves a backtest behind"
         return found
 
+    old, new = find_backtest(first, tracking), find_backtest(second, tracking)
+    if old and new:
+        check_idle(target, window, backtest)
     sections = {"first": first, "second": second, "target": target, "window": window}
     sections |= {"backtest": backtest, "gate": gate, "tracking": tracking}
     with tracked(tracking, "compare", f"{first} against {second}", sections) as run:
-        return compare_models(backtested(first), backtested(second), gate, run)
+        return compare_models(old or backtested(first), new or backtested(second), gate, run)

@@ -10,16 +10,21 @@ from rich.console import Console
 from rich.table import Table
 
 from rnn_model.config import Section
+from rnn_model.errors import ConfigError
 from tasks.archive import fetch_folder, recall
-from tasks.config import GateConfig, TrackingConfig, home
+from tasks.checks import changed
+from tasks.config import BacktestConfig, JudgingConfig, TargetConfig, TrackingConfig, WindowConfig, home
 from tasks.connection import is_run_id
 from tasks.handles import Effect, Run
-from tasks.judgement import is_proven, judge, percent, rows
+from tasks.judgement import Evidence, certainty, gather, in_words, is_proven, obstacle, rows, sameness
 from tasks.pairing import read_groups, read_scored
 from tasks.progress import show_table
 from tasks.tracking import describe, log_metrics, log_table, set_tags
 
 Verdict = Literal["first is better", "second is better", "no difference that matters", "not enough evidence"]
+
+
+ONE_BASELINE = BacktestConfig(baselines=("SeasonalNaive",))  # a comparison has no use for more
 
 
 class Backtested(Section):
@@ -68,21 +73,32 @@ def find_backtest(name: str, config: TrackingConfig) -> Backtested | None:
     return Backtested(run_id=holder.run_id, model=model, fingerprint=fingerprint, folder=folder)
 
 
+def check_idle(target: TargetConfig, window: WindowConfig, backtest: BacktestConfig) -> None:
+    """Refuse options of a backtest where both models have one. Raises ConfigError."""
+    sections = {"target": target, "window": window}
+    idle = [f"{section}.{name}" for section, given in sections.items() for name in changed(given)]
+    idle += [f"backtest.{name}" for name, usual in ONE_BASELINE if getattr(backtest, name) != usual]
+    if idle:
+        raise ConfigError(
+            f"{', '.join(idle)} would change nothing, as both names are runs that hold a backtest; "
+            "leave them out, or name models to be backtested"
+        )
+
+
 @task
-def compare_models(first: Backtested, second: Backtested, config: GateConfig, run: Run) -> Comparison:
+def compare_models(first: Backtested, second: Backtested, config: JudgingConfig, run: Run) -> Comparison:
     """The difference on windows that both were scored on. Raises ConfigError where the windows, or the data, differ."""
     old, new = (read_scored(m.folder, m.model, m.fingerprint, m.title) for m in (first, second))
     groups = read_groups(first.folder)
-    forward, backward = judge(old, new, groups, config), judge(new, old, groups, config)
-    verdict = verdict_of(forward.effects, backward.effects, config)
-    telling = backward if verdict == "first is better" else forward
+    forward, backward = gather(old, new, groups, config), gather(new, old, groups, config)
+    verdict = verdict_of(forward, backward, config)
     made = Comparison(
         run=run,
         first=first.title,
         second=second.title,
         metric=config.metric,
         verdict=verdict,
-        sentence=in_words(verdict, (first.title, second.title), telling.effects, config),
+        sentence=sentence_of(verdict, backward if verdict == "first is better" else forward, config),
         fingerprint=first.fingerprint,
         effects=forward.effects,
     )
@@ -96,36 +112,32 @@ def compare_models(first: Backtested, second: Backtested, config: GateConfig, ru
     return made
 
 
-def verdict_of(forward: tuple[Effect, ...], backward: tuple[Effect, ...], config: GateConfig) -> Verdict:
-    """In words, from the effects of the second over the first and of the first over the second.
+def verdict_of(forward: Evidence, backward: Evidence, config: JudgingConfig) -> Verdict:
+    """From what the second has over the first, and the first over the second.
 
-    One is better where its gain would do for the gate; nothing differs where neither can gain what matters.
+    Where the gate could not decide, nothing is said. Else one is better where its gain would do for the gate, and
+    nothing differs where neither can gain what matters.
     """
-    if not forward or not backward:
+    if obstacle(forward, config):
         return "not enough evidence"
-    if is_proven(forward[0], config):
-        return "second is better"
-    if is_proven(backward[0], config):
-        return "first is better"
-    if max(forward[0].high, backward[0].high) < config.min_effect:
+    if sameness(forward.pairs, config):
         return "no difference that matters"
-    return "not enough evidence"
+    ahead, behind = forward.effects[0], backward.effects[0]
+    if is_proven(ahead, config):
+        return "second is better"
+    if is_proven(behind, config):
+        return "first is better"
+    return "no difference that matters" if max(ahead.high, behind.high) < config.min_effect else "not enough evidence"
 
 
-def in_words(verdict: Verdict, titles: tuple[str, str], effects: tuple[Effect, ...], config: GateConfig) -> str:
-    """The verdict with its figures; `effects` are those of the better one, or of the second."""
-    first, second = titles
-    lead = verdict.replace("first", first).replace("second", second)
-    if not effects:
-        return f"{lead.capitalize()}: no window has a loss under both."
-    whole = effects[0]
-    better, other = (first, second) if verdict == "first is better" else (second, first)
-    direction = "lower" if whole.gain >= 0 else "higher"
-    return (
-        f"{lead[0].upper()}{lead[1:]}: the {config.metric} of {better} is {percent(abs(whole.gain))} {direction} than "
-        f"that of {other}, over {whole.series} series and {whole.windows} windows "
-        f"({percent(1 - 2 * config.level)} interval of the gain {percent(whole.low)} to {percent(whole.high)})."
-    )
+def sentence_of(verdict: Verdict, found: Evidence, config: JudgingConfig) -> str:
+    """The verdict with its figures, or with what stands in its way; `found`: the better one, or the second, ahead."""
+    pairs = found.pairs
+    lead = f"{pairs.challenger} is better" if verdict.endswith("is better") else verdict
+    reason = obstacle(found, config) or sameness(pairs, config)
+    if not reason:
+        reason = f"{in_words(found.effects[0], pairs, config)} ({certainty(found.effects[0], config)})"
+    return f"{lead[0].upper()}{lead[1:]}: {reason}."
 
 
 def print_comparison(made: Comparison) -> None:

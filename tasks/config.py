@@ -28,6 +28,7 @@ HOST = re.compile(
 )  # a name or number, perhaps a port; anything else may be a secret
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def home() -> Path:
@@ -231,7 +232,19 @@ class BacktestConfig(Section):
     )
 
 
-class GateConfig(Section):
+class JudgingConfig(Section):
+    """How two models' losses are held against each other."""
+
+    metric: Literal["SQL", "MASE"] = Field("SQL", description="loss compared per series: of all deciles, or the median")
+    level: float = Field(0.05, gt=0, lt=0.5, description="share of equal models that may be called better, at most")
+    min_effect: float = Field(0.01, ge=0, lt=1, description="relative gain under which a difference does not matter")
+    segments: tuple[Literal["length", "volume", "intermittency"], ...] = Field(
+        ("length", "volume", "intermittency"), description="how series are grouped, beside target.columns.segment"
+    )
+    resamples: int = Field(2000, ge=200, le=100_000, description="of the bootstrap and of the permutation test")
+
+
+class GateConfig(JudgingConfig):
     """What a challenger has to show before it becomes the champion."""
 
     promote: bool = Field(True, description="register the chosen model and move @champion where the gate says promote")
@@ -240,18 +253,19 @@ class GateConfig(Section):
         description="rehearse against another model (folder, models:/, run id; nothing: the seasonal naive), promoting "
         "none; none: @champion of the target's registered model",
     )
-    metric: Literal["SQL", "MASE"] = Field("SQL", description="loss compared per series: of all deciles, or the median")
-    level: float = Field(0.05, gt=0, lt=0.5, description="share of equal models that may be promoted, at most")
-    min_effect: float = Field(0.01, ge=0, lt=1, description="relative gain under which a difference does not matter")
-    coverage: tuple[float, float] = Field((0.65, 0.95), description="bounds for the coverage of the 80% interval")
+    coverage: tuple[Share, Share] = Field((0.65, 0.95), description="bounds for the coverage of the 80% interval")
     worst_segment: float = Field(
-        0.1, ge=0, description="relative loss that no segment may suffer, however good the mean"
-    )
-    segments: tuple[Literal["length", "volume", "intermittency"], ...] = Field(
-        ("length", "volume", "intermittency"), description="how series are grouped, beside target.columns.segment"
+        0.1, ge=0, le=1, description="relative loss that no segment may suffer, however good the mean"
     )
     smallest_segment: int = Field(5, ge=2, le=1_000_000, description="series that make a segment")
-    resamples: int = Field(2000, ge=200, le=100_000, description="of the bootstrap and of the permutation test")
+
+    @field_validator("coverage")
+    @classmethod
+    def _rising(cls, coverage: tuple[float, float]) -> tuple[float, float]:
+        low, high = coverage
+        if low >= high:
+            raise ValueError(f"no coverage lies from {low:g} to {high:g}; give the lower bound first, e.g. 0.65 0.95")
+        return coverage
 
     @property
     def moves(self) -> bool:

@@ -7,7 +7,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from rnn_model.seeding import numpy_rng
-from tasks.config import GateConfig
+from tasks.config import JudgingConfig
 from tasks.handles import Effect
 from tasks.pairing import Pairs
 from tasks.significance import Floats, gain_interval, p_value, relative_gain, shares
@@ -27,7 +27,7 @@ class Trial:
         return Trial(self.champion[:, series][:, :, dates], self.challenger[:, series][:, :, dates], self.lags)
 
 
-def effects_table(pairs: Pairs, groups: pl.DataFrame, config: GateConfig, seed: int = 0) -> tuple[Effect, ...]:
+def effects_table(pairs: Pairs, groups: pl.DataFrame, config: JudgingConfig, seed: int = 0) -> tuple[Effect, ...]:
     """The effect over all series with its p, then in each segment, then at each step; empty without a window.
 
     `groups`: unique_id, part, as `tasks.segments.segments` makes them. Gains and interval ends are shares.
@@ -49,7 +49,17 @@ def effects_table(pairs: Pairs, groups: pl.DataFrame, config: GateConfig, seed: 
 
 
 def lay_out(losses: pl.DataFrame, names: pl.Series, lags: int) -> Trial:
-    """A frame of unique_id, date, step, champion, challenger as arrays (step, series, date)."""
+    """A frame of unique_id, date, step, champion, challenger as arrays (step, series, date).
+
+    Raises ValueError where two windows of one series share a date: one would take the other's place.
+    """
+    place = ["unique_id", "date", "step"]
+    full = losses.group_by(place).len().filter(pl.col("len") > 1).sort(place)
+    if full.height:
+        name, date, step, n = full.row(0)
+        raise ValueError(
+            f"series {name!r} has {n} windows at date {date}, step {step}; one is allowed, so date each apart"
+        )
     frame = losses.select(
         pl.col("step").rank("dense").cast(pl.Int64) - 1,
         pl.col("unique_id").replace_strict(names, np.arange(len(names)), return_dtype=pl.Int64),
@@ -57,15 +67,15 @@ def lay_out(losses: pl.DataFrame, names: pl.Series, lags: int) -> Trial:
         "champion",
         "challenger",
     )
-    place = tuple(frame[name].to_numpy() for name in ("step", "unique_id", "date"))
-    shape = (place[0].max() + 1, len(names), place[2].max() + 1)
+    at = tuple(frame[name].to_numpy() for name in ("step", "unique_id", "date"))
+    shape = (at[0].max() + 1, len(names), at[2].max() + 1)
     arrays = {name: np.full(shape, np.nan) for name in ("champion", "challenger")}
     for name, array in arrays.items():
-        array[place] = frame[name].to_numpy()
+        array[at] = frame[name].to_numpy()
     return Trial(**arrays, lags=lags)
 
 
-def measure(parts: list[str], trial: Trial, config: GateConfig, seed: int) -> list[Effect]:
+def measure(parts: list[str], trial: Trial, config: JudgingConfig, seed: int) -> list[Effect]:
     """One effect per part, the parts being the first axis of the trial. Series count alike, whatever their windows."""
     old, new = shares(trial.champion).sum((1, 2)), shares(trial.challenger).sum((1, 2))
     known = ~np.isnan(trial.champion)

@@ -18,6 +18,7 @@ from rnn_model.transfer import Strategy
 from tasks.handles import Effect, Selection
 from tasks.intervals import Interval
 from tasks.metrics import calibration, per_step
+from tasks.significance import WORST
 
 HISTORY_SHOWN = 5  # horizons of history drawn before a forecast
 INK = "#1b1f23"  # lines and letters; in a page they take the colour of its text
@@ -176,8 +177,12 @@ def interval_chart(found: dict[str, Interval], label: str, chosen: str = "", mid
 
 
 def effects_chart(effects: Sequence[Effect]) -> Figure:
-    """Gain of the challenger in every part, with its interval."""
-    found = {effect.part: Interval(100 * effect.gain, 100 * effect.low, 100 * effect.high) for effect in effects}
+    """Gain of the challenger in every part, with its interval where that is known."""
+    ends = [(e.low, e.high) if e.low > WORST else (float("nan"), float("nan")) for e in effects]
+    found = {
+        effect.part: Interval(100 * effect.gain, 100 * low, 100 * high)
+        for effect, (low, high) in zip(effects, ends, strict=True)
+    }
     return interval_chart(found, "gain on the model in use, %; right is better", "all", middle=0.0)
 
 

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import polars as pl
 
-from tasks.config import GateConfig
+from tasks.config import GateConfig, JudgingConfig
 from tasks.effects import effects_table
 from tasks.handles import Check, Decision, Effect
 from tasks.metrics import overall
@@ -22,7 +22,14 @@ from tasks.significance import WORST, fewest_cutoffs, proven
 NAMED = 3  # series named in a sentence, at most
 
 
-class Verdict(NamedTuple):
+class Evidence(NamedTuple):
+    """Two models' losses in the same windows, and what they differ in: over all, in segments, by step."""
+
+    pairs: Pairs
+    effects: tuple[Effect, ...]
+
+
+class Ruling(NamedTuple):
     """An outcome, and the words after the names."""
 
     outcome: Literal["promote", "keep", "not enough evidence"]
@@ -35,17 +42,16 @@ def judge(champion: Scored, challenger: Scored, groups: pl.DataFrame, config: Ga
     `groups`: unique_id, part, as `tasks.segments.segments` makes them. The random draws are always the same, so equal
     evidence gives an equal decision.
     """
-    pairs = pair(champion, challenger, config.metric)
-    asked = pl.col("part").str.split("=").list.first().is_in([*config.segments, OWN])
-    effects = effects_table(pairs, groups.filter(asked), config)
+    found = gather(champion, challenger, groups, config)
+    pairs, effects = found
     coverage = overall(challenger.scores)["coverage_80"]
     checks = (check_known(pairs), check_coverage(coverage, config), check_segments(effects, config))
-    verdict = weigh(pairs, effects, checks, config)
-    stays = f"{champion.name} stays" if verdict.outcome == "keep" else "Not enough evidence"
-    lead = f"{challenger.name} takes over from {champion.name}" if verdict.outcome == "promote" else stays
+    ruling = weigh(found, checks, config)
+    stays = f"{champion.name} stays" if ruling.outcome == "keep" else "Not enough evidence"
+    lead = f"{challenger.name} takes over from {champion.name}" if ruling.outcome == "promote" else stays
     return Decision(
-        outcome=verdict.outcome,
-        sentence=f"{lead}: {verdict.reason}.",
+        outcome=ruling.outcome,
+        sentence=f"{lead}: {ruling.reason}.",
         metric=config.metric,
         champion=champion.name,
         challenger=challenger.name,
@@ -55,37 +61,58 @@ def judge(champion: Scored, challenger: Scored, groups: pl.DataFrame, config: Ga
     )
 
 
-def weigh(pairs: Pairs, effects: Sequence[Effect], checks: Sequence[Check], config: GateConfig) -> Verdict:
+def gather(champion: Scored, challenger: Scored, groups: pl.DataFrame, config: JudgingConfig) -> Evidence:
+    """The evidence, with the segments that are asked for. Raises ConfigError where the windows differ."""
+    pairs = pair(champion, challenger, config.metric)
+    asked = pl.col("part").str.split("=").list.first().is_in([*config.segments, OWN])
+    return Evidence(pairs, effects_table(pairs, groups.filter(asked), config))
+
+
+def weigh(found: Evidence, checks: Sequence[Check], config: GateConfig) -> Ruling:
     """The rule, in the order in which it speaks."""
-    if pairs.unknown.height:
-        return Verdict("not enough evidence", unknown_losses(pairs))
-    if not effects:
-        return Verdict("not enough evidence", "no window has a loss under both models, their histories never change")
-    if pairs.windows["champion"].equals(pairs.windows["challenger"]):
-        return Verdict(
-            "keep", f"{pairs.challenger} has the same {config.metric} in each of {pairs.windows.height} windows"
-        )
-    whole, cutoffs = effects[0], pairs.windows["date"].n_unique()
-    figures = in_words(whole, pairs, config)
-    needed = fewest_cutoffs(whole.series, config.level)
-    if cutoffs < needed:
-        few = f"{counted(cutoffs, 'cutoff')} of {whole.series} series cannot tell it from chance, {needed} are needed"
-        return Verdict("not enough evidence", f"{figures}, but {few}")
-    figures += f" ({certainty(whole, config)})"
+    reason, same = obstacle(found, config), sameness(found.pairs, config)
+    if reason:
+        return Ruling("not enough evidence", reason)
+    if same:
+        return Ruling("keep", same)
+    whole = found.effects[0]
+    figures = f"{in_words(whole, found.pairs, config)} ({certainty(whole, config)})"
     if is_proven(whole, config):
         failed = [check for check in checks if not check.passed]
         if not failed:
-            return Verdict("promote", f"{figures}, and every floor holds")
+            return Ruling("promote", f"{figures}, and every floor holds")
         floors = "; ".join(f"{c.name} is {c.value:.3g}, and {c.allowed} is asked" for c in failed)
-        return Verdict("keep", f"{figures}, but {floors}")
+        return Ruling("keep", f"{figures}, but {floors}")
     if whole.high < 0:
-        return Verdict("keep", f"it is better; {figures}")
+        return Ruling("keep", f"it is better; {figures}")
     if whole.high < config.min_effect:
-        return Verdict("keep", f"{figures}, and no gain of {percent(config.min_effect)} that would matter is in sight")
-    return Verdict("not enough evidence", f"{figures}, but {shortcoming(whole, config)}")
+        return Ruling("keep", f"{figures}, and no gain of {percent(config.min_effect)} that would matter is in sight")
+    return Ruling("not enough evidence", f"{figures}, but {shortcoming(whole, config)}")
 
 
-def is_proven(effect: Effect, config: GateConfig) -> bool:
+def obstacle(found: Evidence, config: JudgingConfig) -> str:
+    """What leaves two models undecided whatever their figures, in words; empty where nothing does."""
+    pairs = found.pairs
+    if pairs.unknown.height:
+        return unknown_losses(pairs)
+    if not found.effects:
+        return "no window has a loss under both models, their histories never change"
+    whole, cutoffs = found.effects[0], pairs.windows["date"].n_unique()
+    needed = fewest_cutoffs(whole.series, config.level, pairs.lags)
+    if cutoffs >= needed or sameness(pairs, config):
+        return ""
+    few = f"{counted(cutoffs, 'cutoff')} of {whole.series} series cannot tell it from chance, {needed} are needed"
+    return f"{in_words(whole, pairs, config)}, but {few}"
+
+
+def sameness(pairs: Pairs, config: JudgingConfig) -> str:
+    """That two models have equal losses in every window, in words; empty where they have not."""
+    if not pairs.windows["champion"].equals(pairs.windows["challenger"]):
+        return ""
+    return f"{pairs.challenger} has the same {config.metric} in each of {pairs.windows.height} windows"
+
+
+def is_proven(effect: Effect, config: JudgingConfig) -> bool:
     """Whether an effect would do, were it not for the floors."""
     gain, low, p = (np.array(value) for value in (effect.gain, effect.low, effect.p))
     return bool(proven(gain, low, p, config.level, config.min_effect))
@@ -123,7 +150,7 @@ def check_segments(effects: Sequence[Effect], config: GateConfig) -> Check:
 # ---- words
 
 
-def in_words(effect: Effect, pairs: Pairs, config: GateConfig) -> str:
+def in_words(effect: Effect, pairs: Pairs, config: JudgingConfig) -> str:
     """The effect over all series, e.g. `the SQL of full is 7.2% lower than that of SeasonalNaive over 9 series ...`."""
     direction = "lower" if effect.gain >= 0 else "higher"
     size = f"{counted(effect.series, 'series')} and {counted(pairs.windows['date'].n_unique(), 'cutoff')}"
@@ -133,7 +160,7 @@ def in_words(effect: Effect, pairs: Pairs, config: GateConfig) -> str:
     )
 
 
-def certainty(effect: Effect, config: GateConfig) -> str:
+def certainty(effect: Effect, config: JudgingConfig) -> str:
     """The interval of a gain and its p."""
     interval = f"{percent(1 - 2 * config.level)} interval of the gain {span(effect)}"
     return f"{interval}, p {chance(effect)}"
@@ -146,7 +173,7 @@ def chance(effect: Effect) -> str:
     return f"{effect.p:.3f}" if effect.p >= 0.001 else "under 0.001"
 
 
-def shortcoming(effect: Effect, config: GateConfig) -> str:
+def shortcoming(effect: Effect, config: JudgingConfig) -> str:
     """What a gain lacks."""
     if effect.gain <= 0:
         return f"a gain of {percent(config.min_effect)} cannot be ruled out"

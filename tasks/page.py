@@ -28,6 +28,7 @@ from tasks.intervals import LEVEL, RESAMPLES, Interval, intervals
 from tasks.machine import environment, in_words
 from tasks.metrics import DEFINITIONS, calibration, per_step
 from tasks.provenance import command_line, settings
+from tasks.significance import WORST
 from tasks.tracking import page
 
 TEMPLATE = "page.html.j2"
@@ -75,7 +76,8 @@ def render(findings: Findings, material: Material, now: datetime | None = None) 
         board=board,
         columns=[column for column in COLUMNS if column in next(iter(board.values()))],
         series=material.scores["unique_id"].n_unique(),
-        constants={"level": round(100 * LEVEL), "resamples": RESAMPLES, "few": FEW, "shown": QUARANTINE_SHOWN},
+        constants={"level": round(100 * LEVEL), "resamples": RESAMPLES, "few": FEW, "shown": QUARANTINE_SHOWN}
+        | {"worst": WORST},
         definitions=DEFINITIONS,
         segments=[effect for effect in effects if is_segment(effect)],
         drawn=drawn(findings, material, board),

@@ -139,8 +139,10 @@ def step_losses(model: Scored, metric: str) -> pl.DataFrame:
 def date_windows(forecasts: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     """unique_id, cutoff, date (0 is the first); and how many later dates a window overlaps at most.
 
-    Where every series is cut on the same days, these are the dates. Else they are as far apart as the cutoffs of the
-    series that has most of them, or the horizon where none has two.
+    Where every series is cut on the same days, these are the dates. Else the last cutoff of each series falls on the
+    nearest date, and those before it on one date each: calendars are uneven (a step of business days may hold a
+    weekend), so that cutoffs of one series, each put on the nearest date, could meet. Dates are as far apart as the
+    cutoffs of the series that has most of them, or the horizon where none has two.
     """
     ends = forecasts.group_by(KEYS).agg(end=pl.col("ds").max()).sort(KEYS)
     series = ends.group_by("unique_id").agg(
@@ -150,9 +152,12 @@ def date_windows(forecasts: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     back = pl.col("cutoff").max() - pl.col("cutoff")
     if ends["cutoff"].n_unique() != most["n"]:
         gap = most["span"] / (most["n"] - 1) if most["n"] > 1 else most["ahead"]
-        back = (back.dt.total_microseconds() / (gap.total_seconds() * 1e6)).round()
+        behind = (pl.col("cutoff").max() - pl.col("cutoff").max().over("unique_id")).dt.total_microseconds()
+        last = (behind / (gap.total_seconds() * 1e6)).round().cast(pl.Int64)
+        back = last + pl.col("cutoff").rank("dense", descending=True).over("unique_id") - 1
     dated = ends.with_columns(date=back.rank("dense", descending=True).cast(pl.Int64) - 1)
     bounds = dated.group_by("date").agg(first=pl.col("cutoff").min(), end=pl.col("end").max()).sort("date")
     first, end = bounds["first"].to_numpy(), bounds["end"].to_numpy()
-    later = np.searchsorted(first, end) - 1 - np.arange(len(first))  # starts before the end, after its own
+    earliest = np.minimum.accumulate(first[::-1])[::-1]  # start of this or any later date
+    later = np.searchsorted(earliest, end) - 1 - np.arange(len(first))  # starts before the end, after its own
     return dated.select(*KEYS, "date"), max(0, int(later.max(initial=0)))

@@ -23,9 +23,18 @@ def fewest_series(level: float) -> int:
     return math.ceil(-math.log2(level))
 
 
-def fewest_cutoffs(series: int, level: float) -> int:
-    """Cutoffs without which nothing is decided."""
-    return MIN_CUTOFFS if series >= fewest_series(level) else MIN_CUTOFFS_FEW
+def fewest_cutoffs(series: int, level: float, lags: int = 0) -> int:
+    """Cutoffs without which nothing is decided, where a window overlaps `lags` later cutoffs."""
+    return max(MIN_CUTOFFS if series >= fewest_series(level) else MIN_CUTOFFS_FEW, fewest_for_blocks(lags))
+
+
+def fewest_for_blocks(lags: int) -> int:
+    """Cutoffs that show how much time alone does: half as many again as one block of overlapping windows, so 2 without.
+
+    Blocks of nearly all cutoffs hold nearly the same ones, which looks like certainty: over 9 cutoffs whose windows
+    overlap 7 later ones, an interval at 5% leaves out 0 on either side in 17% of equal models; over 12 of them in 4%.
+    """
+    return math.ceil(1.5 * (lags + 1))
 
 
 def shares(losses: Floats) -> Floats:
@@ -112,11 +121,14 @@ def gain_interval(
     The bootstrap draws series, and circular blocks of cutoffs, and adds up what both do to the gain: chance that lies
     in neither alone counts twice, which errs towards a wide interval. Each is widened for small samples as
     Hesterberg (2015) does. The ratio is linearised at the observed gain, so that no draw divides by a sum near 0.
+    Over fewer cutoffs than `fewest_for_blocks` it is unknown, from WORST to 1: chance in time cannot be drawn.
     """
     old, new = shares(champion), shares(challenger)
     _, series, cutoffs = old.shape
     total = old.sum((1, 2))
     gain = relative_gain(total, new.sum((1, 2)))
+    if cutoffs < fewest_for_blocks(lags):
+        return np.full_like(gain, WORST), np.ones_like(gain)
     safe = np.where(total > 0, total, 1.0)[:, None, None]
     influence = (old - new - gain[:, None, None] * old) / safe  # sums to 0
     drawn = cutoff_counts(cutoffs, lags, resamples, rng) @ influence.sum(1).T  # (R, N)
@@ -124,8 +136,6 @@ def gain_interval(
     if series >= fewest_series(level):
         counts = rng.multinomial(series, np.full(series, 1 / series), resamples)
         drawn += (counts @ influence.sum(2).T) * widening(series, level)
-    if cutoffs == 1 and series < fewest_series(level):  # nothing to draw from
-        return np.full_like(gain, WORST), np.ones_like(gain)
     low, high = np.quantile(drawn, (level, 1 - level), axis=0)
     return np.minimum(gain + low, gain), np.maximum(gain + high, gain)
 
@@ -147,6 +157,4 @@ def block_size(cutoffs: int, lags: int) -> tuple[int, int]:
 
 def widening(n: int, level: float) -> float:
     """By how much a bootstrap of n draws is too narrow: sqrt(n / (n - 1)) times Student's over the normal quantile."""
-    if n < 2:
-        return 1.0
     return float(math.sqrt(n / (n - 1)) * stats.t.isf(level, n - 1) / stats.norm.isf(level))

@@ -6,9 +6,10 @@ import pytest
 from mlflow.tracking import MlflowClient
 from tiny_pipeline import BACKTEST, WINDOW, series
 
+from flows import cli
 from flows.compare import compare
 from rnn_model.errors import ConfigError
-from tasks.config import BacktestConfig, TargetConfig
+from tasks.config import BacktestConfig, TargetConfig, WindowConfig
 from tasks.handles import Outcome
 
 pytestmark = pytest.mark.usefixtures("one_home")
@@ -31,6 +32,19 @@ def test_a_comparison_is_a_run_of_its_own(outcome: Outcome) -> None:
     stored = MlflowClient(made.run.uri).get_run(made.run.run_id)
     assert stored.data.tags["carryover.verdict"] == made.verdict
     assert stored.data.tags["mlflow.note.content"].endswith(made.sentence)
+
+
+def test_options_of_a_backtest_are_refused_where_both_are_runs(outcome: Outcome) -> None:
+    run, window, backtest = outcome.run.run_id, WindowConfig(horizon=3), BacktestConfig(cutoffs=2)
+    idle = "target.freq, window.horizon, backtest.cutoffs, backtest.baselines would change nothing"
+    with pytest.raises(ConfigError, match=idle):
+        compare(run, run, target=TargetConfig(freq="MS"), window=window, backtest=backtest)
+
+
+@pytest.mark.parametrize("option", ["--gate.promote=false", "--gate.champion=base", "--gate.smallest_segment=9"])
+def test_options_of_a_promotion_are_none_of_a_comparison(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["compare", "base", "base", option]) == 2
+    assert option[2:].partition("=")[0] in capsys.readouterr().err
 
 
 def test_a_model_is_backtested_on_the_target_first(outcome: Outcome, tmp_path: Path) -> None:

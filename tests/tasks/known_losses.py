@@ -28,13 +28,16 @@ def rising(series: int, cutoffs: int) -> pl.DataFrame:
     return pl.DataFrame(parts, schema={"unique_id": pl.String, "ds": pl.Datetime("us"), "y": pl.Float64})
 
 
-def scored(name: str, errors: Array, spread: float = 0.0) -> Scored:
-    """A model that is off by `errors` (series, cutoffs), with the outer deciles `spread` further out."""
+def scored(name: str, errors: Array, spread: float = 0.0, step: int = HORIZON) -> Scored:
+    """A model that is off by `errors` (series, cutoffs), with the outer deciles `spread` further out.
+
+    `step`: days from one cutoff to the next; windows overlap where it is shorter than the horizon.
+    """
     series, cutoffs = errors.shape
     history, calendar = rising(series, cutoffs), days(cutoffs)
     parts = []
     for k in range(cutoffs):
-        cutoff = calendar[PAST + HORIZON * k - 1]
+        cutoff = calendar[PAST + step * k - 1]
         error = pl.Series(errors[:, k]).gather(np.repeat(np.arange(series), HORIZON))
         ahead = history.filter((pl.col("ds") > cutoff) & (pl.col("ds") <= cutoff + timedelta(days=HORIZON)))
         shift = dict.fromkeys(DECILES, 0.0) | {"0.1": -spread, "0.9": spread}

@@ -27,6 +27,7 @@ from tasks.handles import (
 )
 from tasks.metrics import overall, per_series
 from tasks.page import Findings, Material, percent, render, three_digits
+from tasks.significance import WORST
 
 NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
 NASTY = '<script>alert("$x$")</script>'
@@ -129,7 +130,7 @@ def selection() -> Selection:
 
 def decision() -> Decision:
     whole = Effect(part="all", series=3, windows=6, champion=1.0, challenger=0.9, gain=0.1, low=0.02, high=0.19, p=0.01)
-    part = whole.model_copy(update={"part": f"shop={NASTY}", "gain": -0.05, "low": -0.2, "p": None})
+    part = whole.model_copy(update={"part": f"shop={NASTY}", "gain": -0.05, "low": WORST, "high": 1.0, "p": None})
     return Decision(
         outcome="not enough evidence",
         sentence="Three series are too few to tell.",
@@ -168,6 +169,7 @@ def test_the_decision_is_told_with_its_table_and_checks(full: str) -> None:
     for said in ("Not enough evidence", "Three series are too few to tell.", "champion v3", "+10.0 %"):
         assert said in words
     assert "+2.0 % to +19.0 %" in words
+    assert "\N{MINUS SIGN}5.0 % unknown" in words  # the segment's interval
     assert "coverage 0.50 0.65 to 0.95 no" in words
 
 

@@ -1,19 +1,22 @@
 """Pairs of windows: what is refused, what falls on one date, and the table of effects that comes of them."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from known_losses import DAY, Array, losses, noisy, scored
 
 from rnn_model.config import DECILES
 from rnn_model.errors import ConfigError
 from tasks.config import GateConfig
-from tasks.effects import effects_table
+from tasks.effects import effects_table, lay_out
+from tasks.frequency import grid_time, parse_frequency
 from tasks.handles import Effect
-from tasks.pairing import Scored, pair
+from tasks.pairing import Scored, date_windows, pair
 
 # ---- the same windows, or no comparison
 
@@ -71,6 +74,40 @@ def test_series_that_end_on_other_days_share_the_nearest_dates() -> None:
 
 def test_windows_longer_than_the_step_overlap_later_dates() -> None:
     assert pairs_of({"a": [10, 12, 14, 16], "b": [10, 12, 14, 16]}, horizon=5)[1] == 2
+
+
+@st.composite
+def ragged(draw: st.DrawFn) -> pl.DataFrame:
+    """Forecasts of series on one calendar, which have some of the cutoffs each, a step apart, and end where they do."""
+    freq, step = draw(st.sampled_from(["B", "MS", "W", "QE", "h"])), draw(st.integers(1, 8))
+    grid = grid_time(parse_frequency(freq), pl.lit(datetime(1990, 1, 31)), pl.int_range(200))
+    times = pl.select(grid).to_series().to_list()
+    parts = []
+    for name in range(draw(st.integers(1, 8))):
+        last = draw(st.integers(100, 190))
+        places = [last - step * k for k in range(draw(st.integers(1, 12)))]
+        parts += [{"unique_id": f"s{name}", "cutoff": times[at], "ds": times[at + step]} for at in places]
+    return pl.DataFrame(parts)
+
+
+@settings(max_examples=150, deadline=None)
+@given(ragged())
+def test_cutoffs_of_one_series_fall_on_dates_of_their_own_in_order(forecasts: pl.DataFrame) -> None:
+    dates, _ = date_windows(forecasts)
+    assert dates.height == forecasts.height
+    steps = dates.sort("unique_id", "cutoff").select(pl.col("date").diff().over("unique_id"))
+    assert (steps["date"].drop_nulls() == 1).all()
+
+
+def test_a_step_of_business_days_before_a_weekend_is_a_date_of_its_own() -> None:
+    # 8 business days are 10 or 12 days. Days 23 and 13 are 31 and 41 before the last: nearest to 3 steps of 12, both.
+    assert pairs_of({"a": [30, 42, 54], "b": [1, 13, 23]}, horizon=10)[0] == [3, 4, 5, 0, 1, 2]
+
+
+def test_two_windows_of_a_series_at_one_date_are_refused() -> None:
+    frame = pl.DataFrame({"unique_id": ["a", "a"], "date": [3, 3], "step": [0, 0], "champion": 1.0, "challenger": 1.0})
+    with pytest.raises(ValueError, match="series 'a' has 2 windows at date 3"):
+        lay_out(frame, pl.Series(["a"]), 0)
 
 
 # ---- the table of effects

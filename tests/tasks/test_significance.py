@@ -132,14 +132,19 @@ def test_few_series_are_taken_as_given_and_need_more_cutoffs() -> None:
     assert [fewest_cutoffs(n, 0.05) for n in (1, 4, 5, 500)] == [8, 8, 2, 2]
 
 
+def test_windows_that_overlap_need_half_as_many_cutoffs_again_as_overlap() -> None:
+    assert [fewest_cutoffs(500, 0.05, lags) for lags in (0, 1, 2, 3, 7)] == [2, 3, 5, 6, 12]
+    assert [fewest_cutoffs(1, 0.05, lags) for lags in (0, 1, 2, 3, 7)] == [8, 8, 8, 8, 12]
+
+
 # ---- intervals
 
 
 def test_over_many_series_the_interval_is_the_delta_methods() -> None:
-    champion = rng(1).gamma(4, 1, (1, 900, 1))
-    challenger = champion * rng(2).uniform(0.5, 1.3, champion.shape)
+    champion = np.repeat(rng(1).gamma(4, 1, (1, 900, 1)), 2, axis=2)  # no chance in time
+    challenger = champion * rng(2).uniform(0.5, 1.3, (1, 900, 1))
     gain = 1 - challenger.sum() / champion.sum()
-    error = np.std(champion - challenger - gain * champion) / np.sqrt(900) / champion.mean()
+    error = np.std((champion - challenger - gain * champion)[..., 0]) / np.sqrt(900) / champion.mean()
     low, high = lower(champion[0], challenger[0])
     assert (low, high) == pytest.approx((gain - 1.645 * error, gain + 1.645 * error), abs=0.15 * error)
 
@@ -156,8 +161,26 @@ def test_the_interval_of_equal_losses_is_a_point() -> None:
     assert lower(np.ones((9, 3)), np.ones((9, 3))) == (0, 0)
 
 
-def test_one_window_of_one_series_bounds_nothing() -> None:
-    assert lower(np.ones((1, 1)), np.full((1, 1), 0.5)) == (WORST, 1)
+@pytest.mark.parametrize("series", [1, 100])
+@pytest.mark.parametrize(("cutoffs", "lags"), [(1, 0), (2, 1), (8, 7), (9, 7), (11, 7)])
+def test_cutoffs_that_make_no_second_block_bound_nothing(series: int, cutoffs: int, lags: int) -> None:
+    champion = rng(1).gamma(4, 1, (series, cutoffs))
+    assert lower(champion, champion * 0.5, lags) == (WORST, 1)
+
+
+@pytest.mark.parametrize("lags", [1, 3, 7])
+def test_the_interval_of_overlapping_windows_is_as_sure_as_it_says(lags: int) -> None:
+    cutoffs = fewest_cutoffs(12, 0.05, lags)
+    champion, challenger = (overlapping(12, cutoffs, lags, rng(seed)) for seed in (1, 2))
+    low, high = gain_interval(champion, challenger, lags, 0.05, rng(), 400)
+    assert max((low > 0).sum(), (high < 0).sum()) <= ALLOWED
+
+
+def overlapping(series: int, cutoffs: int, lags: int, draw: np.random.Generator) -> Array:
+    """Losses (N, S, C) of windows that share `lags` of their lags + 1 steps with the next; shocks hit all series."""
+    shape = (PAIRS, series, cutoffs + lags)
+    steps = np.exp(draw.normal(0, 0.15, shape) + draw.normal(0, 0.2, (PAIRS, 1, cutoffs + lags)))
+    return np.lib.stride_tricks.sliding_window_view(steps, lags + 1, axis=2).mean(-1)
 
 
 def test_a_missing_window_does_not_count() -> None:
