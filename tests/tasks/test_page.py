@@ -183,6 +183,14 @@ def test_calibration_is_told_before_and_after(material: Material) -> None:
     assert "full 0.625 0.775 0.125 0.115 adjusted on 90 windows" in Reader(render(told, material, NOW)).words
 
 
+def test_the_version_of_the_champion_is_named(material: Material) -> None:
+    known = decision().model_copy(update={"champion": "champion", "address": "models:/sales/3"})
+    assert (
+        "full against champion (models:/sales/3) on the same windows"
+        in Reader(render(findings(material, decision=known), material, NOW)).words
+    )
+
+
 def test_the_choice_is_told_with_its_reason_once(full: str) -> None:
     assert "full was chosen on the validation windows" in Reader(full).words
     assert "The reason: gains 66 % on zero-shot." in Reader(full).words
