@@ -21,7 +21,7 @@ from tasks import finetune as finetuning
 from tasks.config import FinetuneConfig, HorizonConfig, TargetConfig
 from tasks.handles import Outcome, Run
 from tasks.receipt import RECEIPT, Receipt, Stage
-from tasks.sameness import compare, overall
+from tasks.sameness import in_one_line, same_receipt
 
 pytestmark = pytest.mark.usefixtures("one_home")
 MONTHLY = SOURCE.model_copy(update={"freq": "MS"})
@@ -36,7 +36,7 @@ def receipt(one_home: Path) -> Callable[[Run], Receipt]:
 @pytest.fixture
 def first_difference(outcome: Outcome, receipt: Callable[[Run], Receipt]) -> Callable[[Outcome], str]:
     """What another run is, compared with the usual one."""
-    return lambda other: overall(compare(receipt(outcome.run), receipt(other.run), 1e-6))
+    return lambda other: in_one_line(same_receipt(receipt(outcome.run), receipt(other.run), 1e-6))
 
 
 def nudged(by: float) -> Callable[..., Candidate]:
