@@ -72,7 +72,7 @@ def test_a_receipt_edited_in_the_store_is_refused(
 ) -> None:
     log_receipt(receipt, run)
     (path,) = (tmp_path / "artifacts").rglob(RECEIPT)
-    path.write_text(path.read_text().replace('"steps": 200', '"steps": 201'))
+    path.write_text(path.read_text().replace(f'"steps": {FinetuneConfig().steps}', '"steps": 1'))
     with pytest.raises(IntegrityError, match="not what its digest says"):
         receipt_in(recall(run.run_id, RECEIPT, store))
 
