@@ -34,7 +34,7 @@ def compare(
         scored = evaluate(model=name, target=target, window=window, backtest=backtest, tracking=tracking)
         found = find_backtest(scored.run.run_id, tracking)
         assert found is not None, "an evaluation leaves a backtest behind"
-        return found
+        return found.model_copy(update={"asked": name})
 
     old, new = find_backtest(first, tracking), find_backtest(second, tracking)
     if old and new:

@@ -34,11 +34,12 @@ class Backtested(Section):
     model: str = Field(description="its name there, e.g. full or SeasonalNaive")
     fingerprint: str = Field(description="of the evaluation")
     folder: Path
+    asked: str | None = Field(None, description="the model's name as it was given, where it was no run's")
 
     @property
     def title(self) -> str:
         """What it is called where it stands beside another."""
-        return f"{self.model} of {self.run_id[:8]}"
+        return self.asked or f"{self.model} of {self.run_id[:8]}"
 
 
 class Comparison(Section):
@@ -137,7 +138,8 @@ def sentence_of(verdict: Verdict, found: Evidence, config: JudgingConfig) -> str
     reason = obstacle(found, config) or sameness(pairs, config)
     if not reason:
         reason = f"{in_words(found.effects[0], pairs, config)} ({certainty(found.effects[0], config)})"
-    return f"{lead[0].upper()}{lead[1:]}: {reason}."
+    named = verdict.endswith("is better")  # a name keeps its own letters
+    return f"{lead if named else lead[0].upper() + lead[1:]}: {reason}."
 
 
 def print_comparison(made: Comparison) -> None:

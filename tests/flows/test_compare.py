@@ -54,6 +54,7 @@ def test_a_model_is_backtested_on_the_target_first(outcome: Outcome, tmp_path: P
     made = compare(str(outcome.model.folder), outcome.run.run_id, target=target, window=WINDOW, backtest=BACKTEST)
     assert made.effects[0].gain == pytest.approx(0.0, abs=1e-9)  # the same weights on the same windows
     assert made.verdict == "no difference that matters"
+    assert made.first == str(outcome.model.folder)
 
 
 def test_runs_on_other_windows_are_refused(outcome: Outcome, tmp_path: Path) -> None:

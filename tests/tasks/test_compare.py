@@ -69,7 +69,7 @@ def test_the_verdict_is_the_same_whichever_stands_first(first: float, second: fl
 @pytest.mark.usefixtures("quiet")
 def test_the_sentence_names_the_better_one_and_by_how_much() -> None:
     made = compared(stored(0.8, "a" * 32), stored(1.0, "b" * 32))
-    assert made.sentence.startswith("Net of aaaaaaaa is better: the SQL of net of aaaaaaaa is ")
+    assert made.sentence.startswith("net of aaaaaaaa is better: the SQL of net of aaaaaaaa is ")
     assert "lower than that of net of bbbbbbbb over 40 series and 12 cutoffs (90% interval of the gain" in made.sentence
 
 
