@@ -1,7 +1,6 @@
 """What can be set about the data, the windows, the backtest and the tracking. The network's own settings live
 in `rnn_model.config`; nothing is declared twice."""
 
-import hashlib
 import math
 import os
 import re
@@ -34,15 +33,6 @@ Share = Annotated[float, Field(ge=0, le=1)]
 def home() -> Path:
     """Where everything is written: $CARRYOVER_HOME, else the project's data folder."""
     return Path(os.environ.get("CARRYOVER_HOME") or PROJECT / "data").resolve()
-
-
-def code_digest(*packages: str) -> str:
-    """SHA-256 over the sources of packages: results made by other code are other results."""
-    digest = hashlib.sha256()
-    for package in packages:
-        for path in sorted((PROJECT / package).glob("*.py")):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 class ColumnsConfig(Section):

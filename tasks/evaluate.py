@@ -14,7 +14,7 @@ from rnn_model.config import DECILES
 from rnn_model.windows import Floats, Index, Split, Windows
 from tasks.baselines import forecast_baseline
 from tasks.config import BacktestConfig, home
-from tasks.forecaster import adjusted, check_freq, forecast_windows
+from tasks.forecaster import check_freq, plain_and_adjusted
 from tasks.handles import Dataset, Evaluation, Model, Run, WindowSet
 from tasks.labels import read_labels
 from tasks.metrics import (
@@ -125,8 +125,9 @@ def backtest_model(model: Model, bench: Bench) -> tuple[pl.DataFrame, pl.DataFra
     plain: list[Floats] = []
 
     def forecast(windows: Windows, index: Index) -> Floats:
-        plain.append(forecast_windows(network, windows, index, bench.handle.horizon))
-        return adjusted(plain[-1], card.calibration, network, windows, index)
+        decoded, adjusted = plain_and_adjusted(network, windows, index, bench.handle.horizon, card.calibration)
+        plain.append(decoded)
+        return adjusted
 
     frame = bench.run(model.strategy, forecast)
     if card.calibration is None:

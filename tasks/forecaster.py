@@ -26,17 +26,16 @@ def forecast_windows(
     network: Network, windows: Windows, index: Index, horizon: int, calibration: Calibration | None = None
 ) -> Floats:
     """Deciles for every window of the index, (B, H, Q); only points before each origin are gathered."""
+    return plain_and_adjusted(network, windows, index, horizon, calibration)[1]
+
+
+def plain_and_adjusted(
+    network: Network, windows: Windows, index: Index, horizon: int, calibration: Calibration | None
+) -> tuple[Floats, Floats]:
+    """The deciles as the network decodes them, and as its calibration leaves them."""
     batch = windows.gather(index, network.config.context, 0)
     deciles = predict(network, batch.context, batch.periods, horizon).numpy()
-    return adjust(deciles, calibration, (batch.context < 0).any(1).numpy())
-
-
-def adjusted(
-    deciles: Floats, calibration: Calibration | None, network: Network, windows: Windows, index: Index
-) -> Floats:
-    """What `forecast_windows` gives with a calibration, from what it gave without."""
-    context = windows.gather(index, network.config.context, 0).context
-    return adjust(deciles, calibration, (context < 0).any(1).numpy())
+    return deciles, adjust(deciles, calibration, (batch.context < 0).any(1).numpy())
 
 
 def calibrate_network(network: Network, windows: Windows, index: Index, horizon: int) -> Calibration:

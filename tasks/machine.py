@@ -1,5 +1,6 @@
 """What may move the bits of a result beside its settings and data: code, versions, machine."""
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -12,7 +13,7 @@ from pydantic import Field
 from rnn_model.artefact import sha256_file
 from rnn_model.config import Section
 from rnn_model.parallel import processes
-from tasks.config import PROJECT, code_digest
+from tasks.config import PROJECT
 
 CODE = ("flows", "tasks", "rnn_model")
 LIBRARIES = ("torch", "numpy", "polars", "statsforecast", "utilsforecast", "mlflow", "prefect")
@@ -33,6 +34,15 @@ class Environment(Section):
     threads: int = Field(description="threads of one torch operation")
     processes: int = Field(description="processes of torchrun; 1 without it")
     variables: dict[str, str] = Field(description="environment variables that set threads")
+
+
+def code_digest(*packages: str) -> str:
+    """SHA-256 over the sources of packages: results made by other code are other results."""
+    digest = hashlib.sha256()
+    for package in packages:
+        for path in sorted((PROJECT / package).glob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def environment() -> Environment:

@@ -20,9 +20,10 @@ from rnn_model.parallel import announce, processes, together
 from rnn_model.resume import States
 from rnn_model.training import FitResult, Material, Watch, fit, set_residual_spread
 from rnn_model.windows import HELD_OUT, LEAST_HISTORY, Windows, held_out_batches, load_windows, save_windows
-from tasks.config import NOTHING, TrackingConfig, code_digest, home
+from tasks.config import NOTHING, TrackingConfig, home
 from tasks.contract import frame_windows
 from tasks.handles import Corpus, Dataset, Model, Run
+from tasks.machine import code_digest
 from tasks.progress import advance, bar, replay_history, show_table, training_progress, training_record
 from tasks.tracking import child, fetch_model, log_folder, log_metrics, log_params
 

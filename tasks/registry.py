@@ -17,10 +17,10 @@ from pydantic import BaseModel
 from rnn_model.artefact import digest_json, held
 from rnn_model.checkpoint import ModelCard, load_model, weights_digest
 from rnn_model.errors import BusyError, ConfigError, IntegrityError, ServiceError
-from tasks.config import TrackingConfig, code_digest, home
+from tasks.config import TrackingConfig, home
 from tasks.connection import connected, masked
 from tasks.handles import Decision, Model, Version
-from tasks.machine import CODE
+from tasks.machine import CODE, code_digest
 from tasks.tracking import fetch_model
 
 ALIAS = "champion"

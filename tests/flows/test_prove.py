@@ -180,13 +180,13 @@ def a_baseline_fitted_past_its_cutoff(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def forecasts_that_begin_a_step_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = tasks.evaluate.forecast_windows
+    honest = tasks.evaluate.plain_and_adjusted
     monkeypatch.setattr(tasks.evaluate, "until_cutoff", lambda windows, index: windows)
 
-    def late(network: Any, windows: Windows, index: Index, horizon: int) -> Any:
-        return honest(network, windows, Index(index.series, index.origin + 1), horizon)
+    def late(network: Any, windows: Windows, index: Index, *rest: Any) -> Any:
+        return honest(network, windows, Index(index.series, index.origin + 1), *rest)
 
-    monkeypatch.setattr(tasks.evaluate, "forecast_windows", late)
+    monkeypatch.setattr(tasks.evaluate, "plain_and_adjusted", late)
 
 
 def as_of_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

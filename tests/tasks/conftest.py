@@ -3,17 +3,19 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
+from mlflow.tracking import MlflowClient
 from shelf import Shelf, log_three
 
 from rnn_model.artefact import publish
 from rnn_model.errors import DataError
 from tasks.config import PROJECT, SeriesConfig, TrackingConfig
+from tasks.connection import connected
 from tasks.contract import content_fingerprint
 from tasks.handles import Dataset, Model
 from tasks.ingest import ingest_files
@@ -121,3 +123,10 @@ def logged(store: TrackingConfig, tmp_path_factory: pytest.TempPathFactory) -> l
 def shelf(store: TrackingConfig, logged: list[tuple[str, Model]], tmp_path: Path) -> Shelf:
     """Those models, under a registered name of the test's own."""
     return Shelf(store, logged, registry_name(tmp_path.name))
+
+
+@pytest.fixture
+def client(store: TrackingConfig) -> Iterator[MlflowClient]:
+    """A client of the tests' store, for as long as a test runs."""
+    with connected(store) as open_client:
+        yield open_client

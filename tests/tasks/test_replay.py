@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,19 +10,12 @@ from mlflow.tracking import MlflowClient
 from rnn_model.errors import ConfigError, DataError, IntegrityError
 from tasks.archive import Record, recall
 from tasks.config import BASE_FOLDER, NOTHING, FinetuneConfig, GateConfig, TargetConfig, TrackingConfig
-from tasks.connection import connected
 from tasks.handles import Run
 from tasks.receipt import RECEIPT, Receipt, log_receipt, receipt_of
 from tasks.replay import Replay, failure, files_now, parameters, place, receipt_in, surroundings, watched
 
 ID = "0" * 32
 FINISHED = Record(run_id=ID, name="n", status="FINISHED", parent=None, tags={}, model="n", content=None)
-
-
-@pytest.fixture
-def client(store: TrackingConfig) -> Iterator[MlflowClient]:
-    with connected(store) as open_client:
-        yield open_client
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from rnn_model.errors import ConfigError, IntegrityError, ServiceError
 from rnn_model.network import build_network
 from tasks import tracking
 from tasks.config import TrackingConfig, WindowConfig
-from tasks.connection import connected
 from tasks.handles import Run
 from tasks.tracking import (
     PARAM_LIMIT,
@@ -38,12 +36,6 @@ from tasks.tracking import (
 )
 
 NAN, INF = float("nan"), float("inf")
-
-
-@pytest.fixture
-def client(store: TrackingConfig) -> Iterator[MlflowClient]:
-    with connected(store) as open_client:
-        yield open_client
 
 
 @pytest.fixture
