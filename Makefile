@@ -15,7 +15,7 @@ run: setup  ## set up, then carry the sample through the whole pipeline
 
 test: setup check  ## set up, then lint, types, import floors and tests
 	@echo "== tests"
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 15
 
 check: setup
 	@echo "== lint, format, types, import floors"

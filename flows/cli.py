@@ -30,34 +30,13 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
-from flows.compare import compare
-from flows.evaluate import evaluate
-from flows.finetune import finetune
-from flows.forecast import forecast
-from flows.leaderboard import leaderboard
-from flows.pipeline import pipeline
-from flows.pretrain import pretrain
-from flows.prove import prove
-from flows.replay import replay
-from flows.rollback import rollback
+from flows.commands import COMMANDS, SUMMARIZED
 from flows.show import show
 from rnn_model.errors import CarryoverError, ConfigError, ServiceError, UnsafeError, WriteError
 from rnn_model.parallel import announce, is_first
 from tasks.config import home
 from tasks.pretrain import assist
 
-COMMANDS: dict[str, "Flow[..., Any]"] = {
-    "run": pipeline,
-    "pretrain": pretrain,
-    "finetune": finetune,
-    "evaluate": evaluate,
-    "forecast": forecast,
-    "compare": compare,
-    "leaderboard": leaderboard,
-    "prove": prove,
-    "rollback": rollback,
-    "replay": replay,
-}
 SECRET = ("tracking.uri", "target.path", "source.path")  # refused values that may hold one are not repeated
 KEPT = "finished stages are kept and used again; run the same command again"
 PRESETS = Path(__file__).parent / "presets"
@@ -102,7 +81,7 @@ def command_class(name: str, flow: "Flow[..., Any]", yaml_file: Path | None) -> 
         info: FieldInfo = Field(... if required else parameter.default, description=words.get(parameter.name))
         fields[parameter.name] = (hints[parameter.name], info)
     fields["config"] = (str | None, Field(None, description=f"YAML file of options, or a preset: {presets()}"))
-    if name in ("run", "evaluate", "compare", "leaderboard", "prove", "replay"):
+    if name in SUMMARIZED:
         fields["summary"] = (Path | None, Field(None, description="JSON file for every metric, fingerprint and run id"))
     doc = (flow.fn.__doc__ or "").split("\n\n")[0]
     made = create_model(name, __base__=Command, __doc__=doc, **fields)

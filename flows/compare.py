@@ -4,7 +4,8 @@ from prefect import flow
 
 from flows.evaluate import evaluate
 from tasks.compare import ONE_BASELINE, Backtested, Comparison, check_idle, compare_models, find_backtest
-from tasks.config import BacktestConfig, JudgingConfig, TargetConfig, TrackingConfig, WindowConfig
+from tasks.config import BacktestConfig, JudgingConfig, TrackingConfig, WindowConfig
+from tasks.series_config import TargetConfig
 from tasks.tracking import tracked
 
 

@@ -4,7 +4,7 @@ from prefect import flow
 
 from flows.stages import prepare
 from tasks.checks import check_windows
-from tasks.config import BASE, BacktestConfig, TargetConfig, TrackingConfig, WindowConfig
+from tasks.config import BASE, BacktestConfig, TrackingConfig, WindowConfig
 from tasks.evaluate import backtest_models
 from tasks.handles import Outcome
 from tasks.metrics import backtest_metrics
@@ -12,6 +12,7 @@ from tasks.page import Findings
 from tasks.pretrain import start_from
 from tasks.receipt import close_receipt, open_receipt
 from tasks.report import report
+from tasks.series_config import TargetConfig
 from tasks.tracking import log_metrics, set_tags, tracked
 
 

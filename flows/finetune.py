@@ -5,12 +5,13 @@ from prefect import flow
 from flows.stages import prepare
 from rnn_model.errors import ConfigError
 from tasks.checks import check_windows
-from tasks.config import BASE, BacktestConfig, FinetuneConfig, Seed, TargetConfig, TrackingConfig, WindowConfig
+from tasks.config import BASE, BacktestConfig, FinetuneConfig, Seed, TrackingConfig, WindowConfig
 from tasks.finetune import finetune_model
 from tasks.handles import Outcome, Products
 from tasks.pretrain import start_from
 from tasks.publish import publish_model
 from tasks.receipt import close_receipt, open_receipt
+from tasks.series_config import TargetConfig
 from tasks.tracking import tracked
 
 

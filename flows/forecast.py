@@ -5,11 +5,12 @@ from pathlib import Path
 from prefect import flow
 
 from tasks.checks import check_output
-from tasks.config import BASE, HorizonConfig, TargetConfig, TrackingConfig
+from tasks.config import BASE, HorizonConfig, TrackingConfig
 from tasks.forecast import write_forecast
 from tasks.handles import Forecast
 from tasks.ingest import ingest
 from tasks.pretrain import start_from
+from tasks.series_config import TargetConfig
 
 
 @flow(name="forecast")

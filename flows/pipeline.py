@@ -15,8 +15,6 @@ from tasks.config import (
     GateConfig,
     PretrainConfig,
     Seed,
-    SourceConfig,
-    TargetConfig,
     TrackingConfig,
     WindowConfig,
 )
@@ -31,6 +29,7 @@ from tasks.publish import publish_model
 from tasks.receipt import close_receipt, open_receipt
 from tasks.registry import register_model, run_key
 from tasks.report import report
+from tasks.series_config import SourceConfig, TargetConfig
 from tasks.standing import name_champion
 from tasks.tracking import tracked
 

@@ -5,10 +5,11 @@ from prefect import flow
 from flows.stages import prepare_corpus
 from rnn_model.config import FitConfig, ModelConfig
 from tasks.checks import check_source
-from tasks.config import HorizonConfig, Seed, SourceConfig, TrackingConfig
+from tasks.config import HorizonConfig, Seed, TrackingConfig
 from tasks.handles import Model, Products
 from tasks.pretrain import pretrain_model
 from tasks.receipt import close_receipt, open_receipt
+from tasks.series_config import SourceConfig
 from tasks.tracking import tracked
 
 

@@ -5,7 +5,7 @@ from prefect import flow
 from flows.stages import prepare
 from rnn_model.errors import ConfigError
 from tasks.checks import check_windows
-from tasks.config import BASE, BacktestConfig, FinetuneConfig, Seed, TargetConfig, TrackingConfig, WindowConfig
+from tasks.config import BASE, BacktestConfig, FinetuneConfig, Seed, TrackingConfig, WindowConfig
 from tasks.evaluate import backtest_models
 from tasks.evidence import Carried
 from tasks.finetune import finetune_model
@@ -14,6 +14,7 @@ from tasks.handles import Model, Run
 from tasks.ingest import ingest
 from tasks.leakage import Finding, Proof, compare, conclude
 from tasks.pretrain import start_from
+from tasks.series_config import TargetConfig
 from tasks.tracking import child, tracked
 
 FEW = FinetuneConfig(steps=10, validate_every=1)

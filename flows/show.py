@@ -9,12 +9,12 @@ from typing import Any
 
 from rnn_model.artefact import write_file
 from tasks.compare import Comparison, print_comparison
-from tasks.config import TargetConfig
 from tasks.handles import Forecast, Model, Outcome, Promotion
 from tasks.leaderboard import Leaderboard, print_board
 from tasks.provenance import as_options
 from tasks.replay import Replay, print_replay
 from tasks.report import print_table, report_path
+from tasks.series_config import TargetConfig
 from tasks.tracking import finite, page
 
 

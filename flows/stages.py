@@ -1,10 +1,11 @@
 """Parts that several flows share: a target made ready, and a corpus to pretrain on."""
 
-from tasks.config import BacktestConfig, HorizonConfig, SourceConfig, TargetConfig, WindowConfig
+from tasks.config import BacktestConfig, HorizonConfig, WindowConfig
 from tasks.frequency import long_season_of, usual_season
 from tasks.handles import Corpus, Run, Validated, WindowSet
 from tasks.ingest import ingest
 from tasks.pretrain import collect, synthesise
+from tasks.series_config import SourceConfig, TargetConfig
 from tasks.tracking import log_dataset
 from tasks.validate import validate
 from tasks.window import make_windows

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from rnn_model.config import Section
 from rnn_model.errors import ConfigError
-from tasks.config import NOTHING, PretrainConfig, SourceConfig, TargetConfig, WindowConfig
+from tasks.config import NOTHING, PretrainConfig, WindowConfig
 from tasks.frequency import ANY, parse_frequency
+from tasks.series_config import SourceConfig, TargetConfig
 
 
 def check_windows(window: WindowConfig, context: int) -> None:

@@ -4,7 +4,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from rnn_model.errors import DataError
-from tasks.config import ColumnsConfig, SeriesConfig
+from tasks.series_config import ColumnsConfig, SeriesConfig
 
 NAMES = {"id": "unique_id", "ds": "ds", "y": "y", "segment": "label"}  # option -> the name it gets here
 DIALECTS = (("unique_id", "ds", "y"), ("item_id", "timestamp", "target"))

@@ -13,12 +13,13 @@ from rnn_model.config import Section
 from rnn_model.errors import ConfigError
 from tasks.archive import fetch_folder, recall
 from tasks.checks import changed
-from tasks.config import BacktestConfig, JudgingConfig, TargetConfig, TrackingConfig, WindowConfig, home
+from tasks.config import BacktestConfig, JudgingConfig, TrackingConfig, WindowConfig, home
 from tasks.connection import is_run_id
 from tasks.handles import Effect, Run
 from tasks.judgement import Evidence, certainty, gather, in_words, is_proven, obstacle, rows, sameness
 from tasks.pairing import read_groups, read_scored
 from tasks.progress import show_table
+from tasks.series_config import TargetConfig
 from tasks.tracking import describe, log_metrics, log_table, set_tags
 
 Verdict = Literal["first is better", "second is better", "no difference that matters", "not enough evidence"]

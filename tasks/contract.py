@@ -12,9 +12,9 @@ from pandera.errors import SchemaErrors
 
 from rnn_model.errors import DataError
 from rnn_model.windows import Windows
-from tasks.config import SeriesConfig
 from tasks.frequency import Frequency, grid_position, grid_time, in_range, parse_moment
 from tasks.handles import Account
+from tasks.series_config import SeriesConfig
 
 LARGEST = 1e300  # magnitude: sums of larger values are no numbers any more
 SPARSEST = 100  # grid steps per row at most: one stray timestamp must not fill the memory with missing steps

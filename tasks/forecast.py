@@ -10,11 +10,11 @@ from rnn_model.artefact import open_checked, write_file
 from rnn_model.checkpoint import load_model
 from rnn_model.errors import ConfigError, DataError
 from rnn_model.forecasting import check_horizon
-from tasks.config import TargetConfig
 from tasks.forecaster import check_freq, forecast_frame, usable_series
 from tasks.frequency import ANY
 from tasks.handles import Dataset, Forecast
 from tasks.progress import show_table
+from tasks.series_config import TargetConfig
 
 
 @task

@@ -15,10 +15,11 @@ from rnn_model.artefact import open_checked, publish
 from rnn_model.config import Section
 from rnn_model.seeding import numpy_rng
 from rnn_model.windows import Ints, Split
-from tasks.config import TargetConfig, home
+from tasks.config import home
 from tasks.contract import content_fingerprint
 from tasks.frequency import grid_time, parse_frequency
 from tasks.handles import Dataset, WindowSet
+from tasks.series_config import TargetConfig
 from tasks.window import open_windows
 
 KINDS = ("mixed", "wild", "missing", "zero")  # what becomes of a series after the cutoff, in turns

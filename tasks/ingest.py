@@ -11,11 +11,12 @@ from prefect import task
 from rnn_model.artefact import publish
 from rnn_model.errors import DataError
 from tasks.columns import map_columns
-from tasks.config import SeriesConfig, home
+from tasks.config import home
 from tasks.contract import content_fingerprint, known_rows
 from tasks.frequency import parse_frequency
 from tasks.handles import Dataset
 from tasks.labels import as_text, labels_of, publish_labels
+from tasks.series_config import SeriesConfig
 
 NAMES = ("unique_id", "ds", "y")
 FORMATS = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m")

@@ -9,8 +9,8 @@ import polars as pl
 
 from rnn_model.artefact import digest_json, open_checked, publish
 from rnn_model.errors import DataError
-from tasks.config import SeriesConfig
 from tasks.handles import Dataset
+from tasks.series_config import SeriesConfig
 
 LONGEST = 60  # characters of a label: it stands in tables and beside bars
 MOST = 50  # different labels: with more of them it is a name, and groups nothing

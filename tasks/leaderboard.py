@@ -13,11 +13,12 @@ from rich.table import Table
 
 from rnn_model.config import HORIZON_LIMIT, Section
 from rnn_model.errors import ConfigError, DataError
-from tasks.config import TargetConfig, as_value_error
+from tasks.config import as_value_error
 from tasks.frequency import parse_frequency
 from tasks.handles import Outcome, Run
 from tasks.metrics import ranked
 from tasks.progress import show_table
+from tasks.series_config import TargetConfig
 from tasks.tracking import log_metrics, log_table
 
 INDEX = "datasets.json"

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from rnn_model.config import Section
-from tasks.config import TargetConfig
+from tasks.series_config import TargetConfig
 from tasks.tracking import flatten
 
 

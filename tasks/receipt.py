@@ -16,10 +16,11 @@ from pydantic_core import to_jsonable_python
 from rnn_model.artefact import MANIFEST, digest_json, open_checked, publish, sha256_file
 from rnn_model.config import DECILES, Section
 from rnn_model.errors import IntegrityError
-from tasks.config import PROJECT, SeriesConfig, home
+from tasks.config import PROJECT, home
 from tasks.handles import Contender, Decision, Evaluation, Model, Products, Run
 from tasks.ingest import expand
 from tasks.machine import Environment, environment
+from tasks.series_config import SeriesConfig
 from tasks.tracking import finite, log_table, set_tags
 
 FORMAT = 1

@@ -19,13 +19,14 @@ from rnn_model.artefact import open_checked, write_file
 from rnn_model.config import Section
 from rnn_model.errors import CarryoverError, ConfigError, DataError, IntegrityError
 from tasks.archive import Record, recall
-from tasks.config import BASE, NOTHING, PROJECT, SeriesConfig, SourceConfig, TargetConfig, TrackingConfig
+from tasks.config import BASE, NOTHING, PROJECT, TrackingConfig
 from tasks.connection import OWN
 from tasks.handles import Run
 from tasks.machine import THREADS, environment
 from tasks.progress import show_table
 from tasks.receipt import RECEIPT, TAG, DataFile, Receipt, files_of, read_receipt
 from tasks.sameness import StageVerdict, changes, in_one_line, same_receipt
+from tasks.series_config import SeriesConfig, SourceConfig, TargetConfig
 from tasks.tracking import fetch_model, log_metrics, log_table, set_tags
 
 COMMANDS = {"pipeline": "run"}  # flow -> its command, where that has another name

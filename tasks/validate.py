@@ -8,12 +8,13 @@ from prefect import task
 
 from rnn_model.artefact import digest_json, open_checked, publish
 from rnn_model.errors import DataError
-from tasks.config import SeriesConfig, home
+from tasks.config import home
 from tasks.contract import content_fingerprint, split_rows
 from tasks.frequency import Frequency, guess_frequency, parse_frequency
 from tasks.handles import Account, Dataset, Validated
 from tasks.machine import code_digest
 from tasks.progress import show_table
+from tasks.series_config import SeriesConfig
 
 OF_FREQUENCY = ("off the frequency", "conflicting duplicate", "coarser than the frequency", "mostly gaps")
 

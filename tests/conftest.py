@@ -10,6 +10,8 @@ for name, value in {
 }.items():
     os.environ.setdefault(name, value)
 os.environ.pop("MLFLOW_TRACKING_URI", None)
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # a core for each of the workers
 
 from collections.abc import Iterator
 from pathlib import Path

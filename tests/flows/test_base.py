@@ -13,7 +13,8 @@ from flows.forecast import forecast
 from rnn_model.artefact import digest_json
 from rnn_model.checkpoint import WEIGHTS, load_model
 from rnn_model.config import DECILES, ModelConfig, SyntheticConfig
-from tasks.config import BASE, BASE_FOLDER, HorizonConfig, TargetConfig, TrackingConfig
+from tasks.config import BASE, BASE_FOLDER, HorizonConfig, TrackingConfig
+from tasks.series_config import TargetConfig
 from tasks.tracking import fetch_model
 
 MONTHLY, HOURLY = ("MS", "1mo", 18), ("h", "1h", 96)  # 96 steps are one and a half times what it decodes at once

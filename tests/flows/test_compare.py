@@ -9,8 +9,9 @@ from tiny_pipeline import BACKTEST, WINDOW, series
 from flows import cli
 from flows.compare import compare
 from rnn_model.errors import ConfigError
-from tasks.config import BacktestConfig, TargetConfig, WindowConfig
+from tasks.config import BacktestConfig, WindowConfig
 from tasks.handles import Outcome
+from tasks.series_config import TargetConfig
 
 pytestmark = pytest.mark.usefixtures("one_home")
 

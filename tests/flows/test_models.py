@@ -17,8 +17,9 @@ from flows.forecast import forecast
 from flows.pretrain import pretrain
 from rnn_model.config import ModelConfig
 from rnn_model.errors import ConfigError, IntegrityError
-from tasks.config import BacktestConfig, HorizonConfig, PretrainConfig, SourceConfig, TargetConfig
+from tasks.config import BacktestConfig, HorizonConfig, PretrainConfig
 from tasks.handles import Outcome
+from tasks.series_config import SourceConfig, TargetConfig
 
 pytestmark = pytest.mark.usefixtures("one_home")
 COLUMNS = [f"0.{i}" for i in range(1, 10)]

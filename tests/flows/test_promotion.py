@@ -11,17 +11,9 @@ from mlflow.tracking import MlflowClient
 from flows.pipeline import pipeline
 from rnn_model.checkpoint import load_card
 from tasks.champion import champion
-from tasks.config import (
-    NOTHING,
-    BacktestConfig,
-    ColumnsConfig,
-    FinetuneConfig,
-    GateConfig,
-    TargetConfig,
-    TrackingConfig,
-    WindowConfig,
-)
+from tasks.config import NOTHING, BacktestConfig, FinetuneConfig, GateConfig, TrackingConfig, WindowConfig
 from tasks.handles import Outcome
+from tasks.series_config import ColumnsConfig, TargetConfig
 
 pytestmark = pytest.mark.usefixtures("one_home")
 

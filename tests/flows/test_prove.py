@@ -29,9 +29,10 @@ from rnn_model.errors import LeakError
 from rnn_model.network import build_network
 from rnn_model.scaling import Scale
 from rnn_model.windows import Index, Split, Windows
-from tasks.config import BacktestConfig, FinetuneConfig, TargetConfig, TrackingConfig, WindowConfig
+from tasks.config import BacktestConfig, FinetuneConfig, TrackingConfig, WindowConfig
 from tasks.handles import Run
 from tasks.leakage import Proof
+from tasks.series_config import TargetConfig
 
 FINETUNE = FinetuneConfig(steps=3, batch_size=8, validate_every=1, strategies=("full", "average"))
 BACKTEST = BacktestConfig(cutoffs=2, baselines=("SeasonalNaive",))

@@ -18,10 +18,11 @@ from flows.pretrain import pretrain
 from rnn_model.config import FitConfig
 from rnn_model.transfer import Candidate, tune
 from tasks import finetune as finetuning
-from tasks.config import FinetuneConfig, HorizonConfig, TargetConfig
+from tasks.config import FinetuneConfig, HorizonConfig
 from tasks.handles import Outcome, Run
 from tasks.receipt import RECEIPT, Receipt, Stage
 from tasks.sameness import in_one_line, same_receipt
+from tasks.series_config import TargetConfig
 
 pytestmark = pytest.mark.usefixtures("one_home")
 MONTHLY = SOURCE.model_copy(update={"freq": "MS"})

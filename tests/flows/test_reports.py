@@ -5,9 +5,9 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from flows.show import show_outcome
-from tasks.config import TargetConfig
 from tasks.handles import Outcome
 from tasks.report import PAGE, report_path
+from tasks.series_config import TargetConfig
 
 pytestmark = pytest.mark.usefixtures("one_home")
 

@@ -24,9 +24,10 @@ from tiny_pipeline import HORIZON, series
 from flows.cli import run
 from flows.forecast import forecast
 from tasks.champion import champion, promote
-from tasks.config import PROJECT, HorizonConfig, TargetConfig, TrackingConfig
+from tasks.config import PROJECT, HorizonConfig, TrackingConfig
 from tasks.handles import Decision, Outcome
 from tasks.registry import register
+from tasks.series_config import TargetConfig
 
 pytestmark = pytest.mark.usefixtures("one_home")
 NAME = "served"

@@ -9,8 +9,9 @@ import polars as pl
 
 from flows.pipeline import pipeline
 from rnn_model.config import ModelConfig, SyntheticConfig
-from tasks.config import BacktestConfig, FinetuneConfig, PretrainConfig, SourceConfig, TargetConfig, WindowConfig
+from tasks.config import BacktestConfig, FinetuneConfig, PretrainConfig, WindowConfig
 from tasks.handles import Outcome
+from tasks.series_config import SourceConfig, TargetConfig
 
 POINTS, HORIZON, CUTOFFS = 60, 4, 2
 FIRST_CUTOFF = POINTS - HORIZON * CUTOFFS

@@ -14,12 +14,13 @@ from shelf import Shelf, log_three
 
 from rnn_model.artefact import publish
 from rnn_model.errors import DataError
-from tasks.config import PROJECT, SeriesConfig, TrackingConfig
+from tasks.config import PROJECT, TrackingConfig
 from tasks.connection import connected
 from tasks.contract import content_fingerprint
 from tasks.handles import Dataset, Model
 from tasks.ingest import ingest_files
 from tasks.registry import registry_name
+from tasks.series_config import SeriesConfig
 
 START_TWICE = """
 import json, os, sys

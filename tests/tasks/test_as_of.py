@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from tasks.config import SeriesConfig, SourceConfig
 from tasks.handles import Dataset
 from tasks.ingest import ingest_files
+from tasks.series_config import SeriesConfig, SourceConfig
 from tasks.validate import account_rows, validate_dataset
 
 ROWS = "unique_id,ds,y\na,2024-01-01,1\na,2024-01-02,2\na,2024-01-03,3\nb,2024-01-02,5\nb,2024-01-03,6\n"

@@ -11,18 +11,15 @@ from tasks.checks import check_output, check_source, check_start, check_windows
 from tasks.config import (
     BASE,
     NOTHING,
-    SAMPLE,
     BacktestConfig,
     FinetuneConfig,
     HorizonConfig,
     PretrainConfig,
-    SeriesConfig,
-    SourceConfig,
-    TargetConfig,
     TrackingConfig,
     WindowConfig,
     home,
 )
+from tasks.series_config import SAMPLE, SeriesConfig, SourceConfig, TargetConfig
 
 
 def refused(section: type[Section], **values: object) -> tuple[tuple[int | str, ...], str]:

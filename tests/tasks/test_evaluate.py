@@ -12,9 +12,10 @@ from rnn_model.checkpoint import ModelCard
 from rnn_model.config import DECILES, ModelConfig
 from rnn_model.errors import ConfigError, DataError
 from rnn_model.windows import Floats, Index, Windows
-from tasks.config import BacktestConfig, SeriesConfig, WindowConfig
+from tasks.config import BacktestConfig, WindowConfig
 from tasks.evaluate import Bench, evaluation_fingerprint, forecast_rows, until_cutoff
 from tasks.handles import Dataset, WindowSet
+from tasks.series_config import SeriesConfig
 from tasks.validate import validate_dataset
 from tasks.window import check_unseen, open_windows, window_dataset
 

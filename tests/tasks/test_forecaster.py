@@ -14,13 +14,13 @@ from rnn_model.checkpoint import ModelCard, save_model
 from rnn_model.config import ModelConfig
 from rnn_model.errors import CarryoverError, ConfigError, DataError, IntegrityError, WriteError
 from rnn_model.network import Network, build_network
-from tasks.config import SeriesConfig, TargetConfig
 from tasks.contract import frame_windows
 from tasks.forecast import forecast_dataset
 from tasks.forecaster import COLUMNS, check_freq, forecast_frame, forecast_windows, usable_series
 from tasks.frequency import parse_frequency
 from tasks.handles import Dataset
 from tasks.ingest import ingest_files
+from tasks.series_config import SeriesConfig, TargetConfig
 
 DECILES = ["0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9"]
 HORIZON, CONTEXT = 4, 16

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnn_model.errors import DataError
-from tasks.config import ColumnsConfig, SeriesConfig
 from tasks.handles import Dataset
 from tasks.ingest import ingest_files
+from tasks.series_config import ColumnsConfig, SeriesConfig
 
 HEADER = "unique_id,ds,y\n"
 ROWS = "b,2024-01-02,4\na,2024-01-01,1.5\na,2024-01-02,\nb,2024-01-01,-3\n"

@@ -10,12 +10,12 @@ import pytest
 from pydantic import ValidationError
 
 from rnn_model.errors import IntegrityError
-from tasks.config import ColumnsConfig, SeriesConfig, SourceConfig, TargetConfig
 from tasks.future import copied
 from tasks.handles import Dataset
 from tasks.ingest import ingest_files
 from tasks.labels import FILE, read_labels
 from tasks.segments import segments
+from tasks.series_config import ColumnsConfig, SeriesConfig, SourceConfig, TargetConfig
 from tasks.validate import validate_dataset
 
 HEADER = "unique_id,ds,y,region\n"

@@ -11,10 +11,10 @@ import pytest
 from rnn_model.checkpoint import ModelCard, save_model
 from rnn_model.config import DECILES, ModelConfig
 from rnn_model.network import build_network
-from tasks.config import TargetConfig
 from tasks.forecast import forecast_dataset
 from tasks.frequency import ANY
 from tasks.handles import Dataset, Forecast
+from tasks.series_config import TargetConfig
 
 HORIZON, CONTEXT = 4, 32
 STEPS = HORIZON + 2  # one and a half times what is decoded at once

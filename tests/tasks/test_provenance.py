@@ -4,8 +4,9 @@ import shlex
 
 from flows.cli import COMMANDS, command_class, parse
 from rnn_model.config import ModelConfig
-from tasks.config import BacktestConfig, FinetuneConfig, PretrainConfig, SourceConfig, TargetConfig, WindowConfig
+from tasks.config import BacktestConfig, FinetuneConfig, PretrainConfig, WindowConfig
 from tasks.provenance import command_line, settings
+from tasks.series_config import SourceConfig, TargetConfig
 
 SECTIONS = {
     "target": TargetConfig(path="sales.csv", freq="MS"),

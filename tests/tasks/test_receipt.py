@@ -10,7 +10,7 @@ from rnn_model.artefact import digest_json, open_checked
 from rnn_model.config import DECILES
 from rnn_model.errors import IntegrityError
 from tasks import machine
-from tasks.config import PROJECT, SAMPLE, FinetuneConfig, TargetConfig, TrackingConfig
+from tasks.config import PROJECT, FinetuneConfig, TrackingConfig
 from tasks.handles import Account, Dataset, Model, Products, Validated
 from tasks.machine import commit
 from tasks.receipt import (
@@ -23,6 +23,7 @@ from tasks.receipt import (
     receipt_of,
     save_receipt,
 )
+from tasks.series_config import SAMPLE, TargetConfig
 
 FORECASTS = pl.DataFrame(
     {"unique_id": ["a", "a", "b"], "cutoff": [1, 1, 1], "step": [1, 2, 1]} | {q: [1.0, 2.0, 3.0] for q in DECILES}

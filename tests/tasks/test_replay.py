@@ -9,10 +9,11 @@ from mlflow.tracking import MlflowClient
 
 from rnn_model.errors import ConfigError, DataError, IntegrityError
 from tasks.archive import Record, recall
-from tasks.config import BASE_FOLDER, NOTHING, FinetuneConfig, GateConfig, TargetConfig, TrackingConfig
+from tasks.config import BASE_FOLDER, NOTHING, FinetuneConfig, GateConfig, TrackingConfig
 from tasks.handles import Run
 from tasks.receipt import RECEIPT, Receipt, log_receipt, receipt_of
 from tasks.replay import Replay, failure, files_now, parameters, place, receipt_in, surroundings, watched
+from tasks.series_config import TargetConfig
 
 ID = "0" * 32
 FINISHED = Record(run_id=ID, name="n", status="FINISHED", parent=None, tags={}, model="n", content=None)

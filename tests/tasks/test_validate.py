@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 
 from rnn_model.errors import DataError, IntegrityError
-from tasks.config import SeriesConfig
 from tasks.handles import Account, Dataset, Validated
 from tasks.ingest import ingest_files
+from tasks.series_config import SeriesConfig
 from tasks.validate import account_rows, validate_dataset
 
 DAY = datetime(2024, 1, 1)

@@ -1,0 +1,30 @@
+"""Which flow is behind which command."""
+
+from typing import Any
+
+from prefect import Flow
+
+from flows.compare import compare
+from flows.evaluate import evaluate
+from flows.finetune import finetune
+from flows.forecast import forecast
+from flows.leaderboard import leaderboard
+from flows.pipeline import pipeline
+from flows.pretrain import pretrain
+from flows.prove import prove
+from flows.replay import replay
+from flows.rollback import rollback
+
+COMMANDS: dict[str, "Flow[..., Any]"] = {
+    "run": pipeline,
+    "pretrain": pretrain,
+    "finetune": finetune,
+    "evaluate": evaluate,
+    "forecast": forecast,
+    "compare": compare,
+    "leaderboard": leaderboard,
+    "prove": prove,
+    "rollback": rollback,
+    "replay": replay,
+}
+SUMMARIZED = ("run", "evaluate", "compare", "leaderboard", "prove", "replay")  # what --summary writes out
