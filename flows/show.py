@@ -21,9 +21,7 @@ from tasks.tracking import finite, page
 def show(result: Any, parameters: dict[str, Any], summary: Path | None) -> None:
     """What a person wants to see when a command is done."""
     if isinstance(result, Forecast):
-        print(f"{result.series} series, {result.rows} rows written to {result.output}")
-        for series, rule in result.left_out.items():
-            print(f"no forecast for {series}: {rule}", file=sys.stderr)
+        show_forecast(result)
     elif isinstance(result, Model):
         print(f"model: {result.folder}")
         print(f"use it: carryover finetune --model {result.folder} --target.path FILE --target.freq FREQ")
@@ -79,6 +77,17 @@ def show_outcome(result: Outcome, target: TargetConfig, model: Any) -> None:
     options = {"model": result.model_uri or str(model)} | horizon | {"output": "forecast.parquet"}
     asked = {"target": target.model_dump(mode="json", exclude_defaults=True, exclude={"max_quarantined"})}
     print(f"Make a forecast:    {program('carryover')} forecast {as_options(options | asked)}")
+
+
+def show_forecast(result: Forecast) -> None:
+    """Who forecast how far, by which paths series were answered, and where that is; on stderr what was left out."""
+    paths = ", ".join(f"{count} {path}" for path, count in result.paths.items())
+    print(f"{result.target}: {result.series} series, {result.horizon} steps by {result.model} ({paths})")
+    print(result.sentence)
+    if result.output is not None:
+        print(f"{result.rows} rows written to {result.output}")
+    for series, rule in result.left_out.items():
+        print(f"no forecast of the network for {series}: {rule}", file=sys.stderr)
 
 
 def show_promotion(result: Promotion) -> None:

@@ -1,27 +1,20 @@
 """The ledger of a registered model: who was champion when, and why. Lines are only ever added, and each holds the
 SHA-256 of the line before it, so that a change anywhere breaks the chain."""
 
-import hashlib
-import os
-from datetime import UTC, datetime
 from itertools import zip_longest
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from rnn_model.artefact import digest_json
-from rnn_model.config import Section
-from rnn_model.errors import IntegrityError, WriteError
-
-FIRST = "0" * 64  # what stands for the line before the first
+from tasks.chain import Chain, Link, add_link, read_chain
 
 
-class Entry(Section):
+class Entry(Link):
     """One line. `promote` and `rollback` announce a move of @champion, `done` or `reverted` says how it ended."""
 
-    seq: int = Field(ge=1, description="1, 2, 3 ...")
-    time: str = Field(description="UTC, ISO 8601")
+    seal: ClassVar[str] = "digest"
+
     kind: Literal["promote", "rollback", "outside", "done", "reverted"] = Field(
         description="outside: the alias was moved by something else, and was found so"
     )
@@ -30,22 +23,13 @@ class Entry(Section):
     weights: str = Field(description="digest of the weights of `version`")
     key: str = Field(description="of the run that asked for it")
     sentence: str = Field(description="the decision, or the reason")
-    before: str = Field(description="SHA-256 of the line before, without its line end")
-    digest: str = Field("", description="SHA-256 of this line's other fields: the last line has no successor to tell")
-
-    def sealed(self) -> "Entry":
-        """The same with its own digest."""
-        return self.model_copy(update={"digest": digest_json(self.model_dump(exclude={"digest"}))})
+    digest: str = Field("", description="SHA-256 of this line's other fields")
 
 
-class Ledger(Section):
+class Ledger(Chain[Entry]):
     """All entries of a file that holds together."""
 
-    path: Path
-    entries: tuple[Entry, ...] = ()
-    last: str = Field(FIRST, description="SHA-256 of the last line")
-    size: int = Field(0, description="bytes of whole lines")
-    cut: bool = Field(False, description="a line without its end follows: a kill cut it short, and it does not count")
+    kind: ClassVar[type[Link]] = Entry
 
     @property
     def pending(self) -> Entry | None:
@@ -79,25 +63,8 @@ class Ledger(Section):
 
 
 def read_ledger(path: Path) -> Ledger:
-    """A ledger, checked from its first line to its last; no file is an empty one.
-
-    A last line without its end was cut short by a kill: it is left out, and `cut` says so. Raises IntegrityError for
-    any other line that is not what was written.
-    """
-    data = path.read_bytes() if path.exists() else b""
-    *lines, rest = data.split(b"\n")
-    entries: list[Entry] = []
-    before = FIRST
-    for number, line in enumerate(lines, 1):
-        entry = _entry(line)
-        if entry is None or (entry.seq, entry.before) != (number, before) or entry != entry.sealed():
-            raise IntegrityError(
-                f"{path}: line {number} is not what was written there, or does not follow from the line before; "
-                "put a copy of the file back, or move it away to begin a new one"
-            )
-        entries.append(entry)
-        before = hashlib.sha256(line).hexdigest()
-    return Ledger(path=path, entries=tuple(entries), last=before, size=len(data) - len(rest), cut=bool(rest))
+    """A ledger, checked from its first line to its last; no file is an empty one. Raises IntegrityError."""
+    return read_chain(Ledger, path)
 
 
 def append(ledger: Ledger, **fields: object) -> Ledger:
@@ -105,46 +72,4 @@ def append(ledger: Ledger, **fields: object) -> Ledger:
 
     The caller holds the model's lock. Raises WriteError; the line is then not there, or cut short and dropped.
     """
-    seq, time = len(ledger.entries) + 1, datetime.now(UTC).isoformat(timespec="microseconds")
-    entry = Entry.model_validate({**fields, "seq": seq, "time": time, "before": ledger.last}).sealed()
-    line = entry.model_dump_json().encode()
-    try:
-        ledger.path.parent.mkdir(parents=True, exist_ok=True)
-        _write(ledger.path, ledger.size, line + b"\n")
-    except OSError as error:
-        raise WriteError(
-            f"{ledger.path}: cannot write ({error.strerror}); free the place, then run it again"
-        ) from error
-    return ledger.model_copy(
-        update={
-            "entries": (*ledger.entries, entry),
-            "last": hashlib.sha256(line).hexdigest(),
-            "size": ledger.size + len(line) + 1,
-            "cut": False,
-        }
-    )
-
-
-def _entry(line: bytes) -> Entry | None:
-    try:
-        return Entry.model_validate_json(line)
-    except ValidationError:
-        return None
-
-
-def _write(path: Path, size: int, data: bytes) -> None:
-    """Put `data` after the first `size` bytes: what a kill has cut short goes."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        os.ftruncate(handle, size)
-        os.lseek(handle, size, os.SEEK_SET)
-        while data:
-            data = data[os.write(handle, data) :]
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    return add_link(ledger, fields)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from rnn_model.errors import IntegrityError, WriteError
-from tasks.ledger import FIRST, Ledger, append, read_ledger
+from tasks.chain import FIRST
+from tasks.ledger import Ledger, append, read_ledger
 
 
 @pytest.fixture
