@@ -17,6 +17,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg2
 import pytest
@@ -38,7 +39,7 @@ class Cluster:
 
     def uri(self, database: str, scheme: str = "postgresql") -> str:
         """Address of a database, with the password in it."""
-        return f"{scheme}://{self.user}:{self.password}@{self.host}:{self.port}/{database}"
+        return f"{scheme}://{self.user}:{quote(self.password, safe='')}@{self.host}:{self.port}/{database}"
 
     def create_database(self, name: str) -> str:
         """An empty database; its address. `name` is a plain word."""
