@@ -27,4 +27,4 @@ COMMANDS: dict[str, "Flow[..., Any]"] = {
     "rollback": rollback,
     "replay": replay,
 }
-SUMMARIZED = ("run", "evaluate", "compare", "leaderboard", "prove", "replay")  # what --summary writes out
+SUMMARIZED = ("run", "evaluate", "forecast", "compare", "leaderboard", "prove", "replay")  # what --summary writes out
