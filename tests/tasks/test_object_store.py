@@ -164,14 +164,13 @@ def test_a_bucket_that_is_not_there_holds_no_object(refused: Callable[..., Carry
     assert "no such object" in str(refused("s3://nobody/rows.csv"))
 
 
-@pytest.mark.parametrize("address", ["s3://away-{}/rows.{}", "s3://away-{}/*.{}"])
-@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("key", ["rows.csv", "*.parquet"])
 def test_a_store_that_is_down_is_69(
-    refused: Callable[..., CarryoverError], get: Get, monkeypatch: pytest.MonkeyPatch, address: str, kind: str
+    refused: Callable[..., CarryoverError], get: Get, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
     port = free_port()  # a bucket of its own each: Polars keeps the client of one that it knows
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-    error = refused(address.format(port, kind))
+    error = refused(f"s3://away-{port}/{key}")
     assert "does not answer" in str(error)
     assert type(error) is ServiceError
 

@@ -124,7 +124,7 @@ def test_labels_and_as_of_hold_for_a_query(ask: Ask) -> None:
     assert pl.read_parquet(dataset.labels).rows() == [("a", "north")]
 
 
-@pytest.mark.parametrize("end", [";", " ; \n", " -- all of them", " ORDER BY ds DESC"])
+@pytest.mark.parametrize("end", [";", " ; \n", " -- all of them", " ORDER BY ds DESC", " WHERE unique_id LIKE '%'"])
 def test_a_query_may_end_as_people_write_it(ask: Ask, end: str) -> None:
     assert ask(ALL + end).rows == len(ROWS)
 
