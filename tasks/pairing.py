@@ -99,9 +99,13 @@ def check_same(champion: Scored, challenger: Scored) -> None:
 
 def asked(model: Scored) -> str:
     """What a model was asked, in words."""
-    frame = model.forecasts
-    size = f"{frame['unique_id'].n_unique()} series, {frame['cutoff'].n_unique()} cutoffs up to {frame['cutoff'].max()}"
-    return f"{size}, horizon {frame['step'].max()} (evaluation {model.fingerprint[:12]})"
+    series, cutoffs, steps, last = model.forecasts.select(
+        pl.col("unique_id").n_unique(),
+        pl.col("cutoff").n_unique().alias("cutoffs"),
+        pl.col("step").max(),
+        pl.col("cutoff").max().dt.to_string().alias("last"),
+    ).row(0)
+    return f"{series} series, {cutoffs} cutoffs to {last}, horizon {steps} (evaluation {model.fingerprint[:12]})"
 
 
 def truth(model: Scored) -> pl.DataFrame:
