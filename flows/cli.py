@@ -31,6 +31,7 @@ from pydantic_settings import (
 )
 
 from flows.commands import COMMANDS, SUMMARIZED
+from flows.intake import done_before
 from flows.show import show
 from rnn_model.errors import CarryoverError, ConfigError, ServiceError, UnsafeError, WriteError
 from rnn_model.parallel import announce, is_first
@@ -149,7 +150,7 @@ def execute(name: str, options: list[str]) -> int:
         assist()
         return 0
     try:
-        result = flow(**parameters)
+        result = done_before(name, parameters) or flow(**parameters)
     finally:
         announce()  # that no training follows
     show(result, parameters, getattr(command, "summary", None))

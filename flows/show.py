@@ -48,6 +48,11 @@ def show(result: Any, parameters: dict[str, Any], summary: Path | None) -> None:
 
 def show_outcome(result: Outcome, target: TargetConfig, model: Any) -> None:
     """The table, why the model was chosen, where the report is, and the two commands that go on from here."""
+    if result.repeated:
+        print(
+            f"nothing to do: run {result.run.run_id} finished with the same data, settings and code on "
+            f"{result.finished} (--force makes a new one)"
+        )
     account = result.account
     aside = ", ".join(f"{rows} {rule}" for rule, rows in account.quarantined.items()) or "none"
     later = f"; {account.later} later than {target.as_of} left out" if account.later else ""
