@@ -64,6 +64,7 @@ def test_a_unit_is_a_run_in_the_shared_store_under_the_sweeps_own_server(threade
     assert flow_run.state_name == "Completed"
 
 
+@pytest.mark.timeout(900)  # workers and units each import everything; a busy machine needs minutes
 def test_a_dask_cluster_of_two_workers_does_the_same_and_finds_what_is_finished(
     threaded: Sweep, files: list[str], one_home: Path
 ) -> None:
