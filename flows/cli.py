@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from itertools import takewhile
 from pathlib import Path
@@ -18,7 +18,7 @@ os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # t
 import yaml
 from prefect import Flow
 from prefect.exceptions import TerminationSignal
-from pydantic import Field, ValidationError, create_model
+from pydantic import AliasChoices, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -31,6 +31,8 @@ from pydantic_settings import (
 )
 
 from flows.commands import COMMANDS, SUMMARIZED
+from flows.intake import done_before
+from flows.options import argument_docs, gather_grid, option_name
 from flows.show import show
 from rnn_model.errors import CarryoverError, ConfigError, ServiceError, UnsafeError, WriteError
 from rnn_model.parallel import announce, is_first
@@ -80,8 +82,9 @@ def command_class(name: str, flow: "Flow[..., Any]", yaml_file: Path | None) -> 
     hints, words = get_type_hints(flow.fn, include_extras=True), argument_docs(flow.fn)
     fields: dict[str, Any] = {}
     for parameter in inspect.signature(flow.fn).parameters.values():
-        required = parameter.default is inspect.Parameter.empty
-        info: FieldInfo = Field(... if required else parameter.default, description=words.get(parameter.name))
+        default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+        names = AliasChoices(option_name(parameter.name), parameter.name) if "_" in parameter.name else None
+        info: FieldInfo = Field(default, description=words.get(parameter.name), validation_alias=names)
         fields[parameter.name] = (hints[parameter.name], info)
     fields["config"] = (str | None, Field(None, description=f"YAML file of options, or a preset: {presets()}"))
     if name in SUMMARIZED:
@@ -90,13 +93,6 @@ def command_class(name: str, flow: "Flow[..., Any]", yaml_file: Path | None) -> 
     made = create_model(name, __base__=Command, __doc__=doc, **fields)
     made.yaml_file = yaml_file
     return made
-
-
-def argument_docs(function: Callable[..., Any]) -> dict[str, str]:
-    """Parameter -> its words, from the Args section of a docstring."""
-    _, _, section = (inspect.getdoc(function) or "").partition("Args:\n")
-    pairs = (line.strip().partition(": ") for line in section.splitlines() if ": " in line)
-    return {name: words for name, _, words in pairs}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -145,14 +141,14 @@ def run(arguments: list[str]) -> int:
 def execute(name: str, options: list[str]) -> int:
     """Build the command from options and file, run its flow, and show the result."""
     flow = COMMANDS[name]
-    options = by_position(name, options)
+    options = by_position(name, gather_grid(options) if name == "sweep" else options)
     command = parse(command_class(name, flow, config_file(options)), name, options)
     parameters = {key: getattr(command, key) for key in inspect.signature(flow.fn).parameters}
     if not is_first():  # of the processes of torchrun
         assist()
         return 0
     try:
-        result = flow(**parameters)
+        result = done_before(name, parameters) or flow(**parameters)
     finally:
         announce()  # that no training follows
     show(result, parameters, getattr(command, "summary", None))
@@ -171,9 +167,9 @@ def by_position(name: str, options: list[str]) -> list[str]:
 
 
 def needed(flow: "Flow[..., Any]") -> list[str]:
-    """The flow's parameters without default, which may be given by position."""
+    """The options of the flow's parameters without default, which may be given by position."""
     known = inspect.signature(flow.fn).parameters.values()
-    return [parameter.name for parameter in known if parameter.default is inspect.Parameter.empty]
+    return [option_name(parameter.name) for parameter in known if parameter.default is inspect.Parameter.empty]
 
 
 class Parser(argparse.ArgumentParser):

@@ -4,6 +4,7 @@ from typing import Any
 
 from prefect import Flow
 
+from flows.backfill import backfill
 from flows.compare import compare
 from flows.evaluate import evaluate
 from flows.finetune import finetune
@@ -14,9 +15,12 @@ from flows.pretrain import pretrain
 from flows.prove import prove
 from flows.replay import replay
 from flows.rollback import rollback
+from flows.sweep import sweep
 
 COMMANDS: dict[str, "Flow[..., Any]"] = {
     "run": pipeline,
+    "backfill": backfill,
+    "sweep": sweep,
     "pretrain": pretrain,
     "finetune": finetune,
     "evaluate": evaluate,
@@ -27,4 +31,14 @@ COMMANDS: dict[str, "Flow[..., Any]"] = {
     "rollback": rollback,
     "replay": replay,
 }
-SUMMARIZED = ("run", "evaluate", "forecast", "compare", "leaderboard", "prove", "replay")  # what --summary writes out
+SUMMARIZED = (  # what --summary writes out
+    "run",
+    "backfill",
+    "sweep",
+    "evaluate",
+    "forecast",
+    "compare",
+    "leaderboard",
+    "prove",
+    "replay",
+)

@@ -2,14 +2,14 @@
 
 from prefect import flow
 
-from flows.stages import prepare
+from flows.intake import take_in
+from flows.stages import conclude, figures, prepare
 from tasks.checks import check_windows
 from tasks.config import BASE, BacktestConfig, TrackingConfig, WindowConfig
 from tasks.evaluate import backtest_models
+from tasks.finished import keep_outcome, once
 from tasks.handles import Outcome
-from tasks.metrics import backtest_metrics
 from tasks.page import Findings
-from tasks.pretrain import start_from
 from tasks.receipt import close_receipt, open_receipt
 from tasks.report import report
 from tasks.series_config import TargetConfig
@@ -23,6 +23,7 @@ def evaluate(
     window: WindowConfig = WindowConfig(),
     backtest: BacktestConfig = BacktestConfig(),
     tracking: TrackingConfig = TrackingConfig(),
+    force: bool = False,
 ) -> Outcome:
     """Backtest a model and the baselines on the same windows.
 
@@ -32,30 +33,33 @@ def evaluate(
         window: how series are cut into windows
         backtest: the test
         tracking: where runs are logged
+        force: run again what has finished with the same data, settings and code
     """
     target = target.resolved()
     sections = {"model": model, "target": target, "window": window, "backtest": backtest, "tracking": tracking}
-    with tracked(tracking, target.name, f"{target.name} h{window.horizon} evaluate", sections) as run:
-        receipt = open_receipt(sections, run)
-        scored = start_from(model, tracking)
-        check_windows(window, scored.context)
-        validated, windows = prepare(target, window, backtest, scored.context, run)
-        evaluation = backtest_models(validated.dataset, windows, (scored,), backtest, run)
-        figures = backtest_metrics(evaluation.table[scored.strategy])
-        log_metrics(run, figures | evaluation.calibration.get(scored.strategy, {}))
-        set_tags(run, {"carryover.chosen": scored.strategy})
-        findings = Findings(
-            run=run,
-            command="evaluate",
-            sections=sections,
-            base=scored,
-            validated=validated,
-            windows=windows,
-            model=scored,
-            evaluation=evaluation,
-        )
-        report(findings)
-        close_receipt(receipt, findings, run)
-    return Outcome(
-        run=run, data=validated.dataset.fingerprint, account=validated.account, evaluation=evaluation, model=scored
-    )
+    given = take_in("evaluate", sections)
+    scored = given.start
+    assert scored is not None  # only a pipeline starts from nothing
+    check_windows(window, scored.context)
+    with once(given.work, tracking, force) as earlier:
+        if earlier is not None:
+            return earlier
+        with tracked(tracking, target.name, f"{target.name} h{window.horizon} evaluate", sections) as run:
+            receipt = open_receipt(sections, run)
+            validated, windows = prepare(given.raw, target, window, backtest, scored.context, run)
+            evaluation = backtest_models(validated.dataset, windows, (scored,), backtest, run)
+            findings = Findings(
+                run=run,
+                command="evaluate",
+                sections=sections,
+                base=scored,
+                validated=validated,
+                windows=windows,
+                model=scored,
+                evaluation=evaluation,
+            )
+            log_metrics(run, figures(findings))
+            set_tags(run, {"carryover.chosen": scored.strategy})
+            report(findings)
+            close_receipt(receipt, findings, run)
+        return keep_outcome(given.work, conclude(findings))

@@ -29,6 +29,7 @@ def leaderboard(
     backtest: BacktestConfig = BacktestConfig(cutoffs=1),
     tracking: TrackingConfig = TrackingConfig(),
     seed: Seed = 0,
+    force: bool = False,
 ) -> Leaderboard:
     """Score the baselines, zero-shot and every fine-tuned candidate on all data sets of a folder.
 
@@ -40,6 +41,7 @@ def leaderboard(
         backtest: the test; one cutoff is the last horizon of every series
         tracking: where runs are logged
         seed: every random number follows from it
+        force: run sets again that have finished with the same data, settings and code
     """
     known = read_sets(folder, sets)
     sections = {"folder": str(folder), "sets": list(known), "model": model, "finetune": finetune}
@@ -55,6 +57,7 @@ def leaderboard(
                 gate=GateConfig(promote=False, champion=NOTHING),
                 tracking=tracking,
                 seed=seed,
+                force=force,
             )
             for name, about in known.items()
         }

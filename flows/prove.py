@@ -74,7 +74,7 @@ def carry(
     run: Run,
 ) -> Carried:
     """The chain, as `carryover run` goes through it; a run of its own, so that nothing of another is taken for it."""
-    validated, windows = prepare(target, window, backtest, start.context, run)
+    validated, windows = prepare(ingest(target, target.name), target, window, backtest, start.context, run)
     selection = finetune_model(validated.dataset, windows, start, finetune, seed, run)
     contenders = tuple(c.model for c in selection.contenders)
     evaluation = backtest_models(validated.dataset, windows, contenders, backtest, run)
@@ -93,7 +93,7 @@ def forecast_again(
     untouched: Carried, target: TargetConfig, window: WindowConfig, backtest: BacktestConfig, run: Run
 ) -> Carried:
     """The models of the untouched run on other data, logged to runs of their own."""
-    validated, windows = prepare(target, window, backtest, untouched.start.context, run)
+    validated, windows = prepare(ingest(target, target.name), target, window, backtest, untouched.start.context, run)
     fitted = untouched.selection.contenders if untouched.selection else ()
     models = tuple(c.model.model_copy(update={"run": None}) for c in fitted)
     evaluation = backtest_models(validated.dataset, windows, models, backtest, run)

@@ -4,10 +4,12 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from rnn_model.artefact import write_file
+from tasks.backfill import Backfill, print_backfill
 from tasks.compare import Comparison, print_comparison
 from tasks.handles import Forecast, Model, Outcome, Promotion
 from tasks.leaderboard import Leaderboard, print_board
@@ -15,6 +17,7 @@ from tasks.provenance import as_options
 from tasks.replay import Replay, print_replay
 from tasks.report import print_table, report_path
 from tasks.series_config import TargetConfig
+from tasks.sweep import Sweep, print_sweep
 from tasks.tracking import finite, page
 
 LEGEND = (
@@ -25,23 +28,10 @@ LEGEND = (
 
 def show(result: Any, parameters: dict[str, Any], summary: Path | None) -> None:
     """What a person wants to see when a command is done."""
-    if isinstance(result, Forecast):
-        show_forecast(result)
-    elif isinstance(result, Model):
-        print(f"model: {result.folder}")
-        print(f"use it: carryover finetune --model {result.folder} --target.path FILE --target.freq FREQ")
-    elif isinstance(result, Outcome):
+    if isinstance(result, Outcome):
         show_outcome(result, parameters["target"].resolved(), parameters["model"])
-    elif isinstance(result, Promotion):
-        show_promotion(result)
-        print(result.sentence)
-    elif isinstance(result, Comparison):
-        print_comparison(result)
-        print(result.sentence)
-    elif isinstance(result, Leaderboard):
-        print_board(result)
-    elif isinstance(result, Replay):
-        show_replay(result)
+    elif type(result) in SHOWN:
+        SHOWN[type(result)](result)
     if summary is not None:
         write_file(
             summary, (json.dumps(finite(result.model_dump(mode="json")), indent=1, allow_nan=False) + "\n").encode()
@@ -49,8 +39,19 @@ def show(result: Any, parameters: dict[str, Any], summary: Path | None) -> None:
         print(f"summary: {summary}")
 
 
+def show_model(result: Model) -> None:
+    """Where a pretrained model is, and what goes on from it."""
+    print(f"model: {result.folder}")
+    print(f"use it: carryover finetune --model {result.folder} --target.path FILE --target.freq FREQ")
+
+
 def show_outcome(result: Outcome, target: TargetConfig, model: Any) -> None:
     """The table, why the model was chosen, where the report is, and the two commands that go on from here."""
+    if result.repeated:
+        print(
+            f"nothing to do: run {result.run.run_id} finished with the same data, settings and code on "
+            f"{result.finished} (--force makes a new one)"
+        )
     account = result.account
     aside = ", ".join(f"{rows} {rule}" for rule, rows in account.quarantined.items()) or "none"
     later = f"; {account.later} later than {target.as_of} left out" if account.later else ""
@@ -102,6 +103,36 @@ def show_promotion(result: Promotion) -> None:
     print(f"models:/{result.name}@champion: {before} -> {now} ({result.result})")
 
 
+def show_rollback(result: Promotion) -> None:
+    """What became of the champion, and why."""
+    show_promotion(result)
+    print(result.sentence)
+
+
+def show_comparison(result: Comparison) -> None:
+    """Every part of the comparison, and what it says."""
+    print_comparison(result)
+    print(result.sentence)
+
+
+def show_backfill(result: Backfill) -> None:
+    """The days, and the errors in full; the same command goes on from there."""
+    print_backfill(result)
+    for day in result.days:
+        if day.code:
+            print(f"carryover: as of {day.as_of}: {day.error}", file=sys.stderr)
+    if result.left:
+        print(f"carryover: {len(result.left)} left, from {result.left[0]}; the same command goes on", file=sys.stderr)
+
+
+def show_sweep(result: Sweep) -> None:
+    """The units, and the errors with where more stands."""
+    print_sweep(result)
+    for unit in result.units:
+        if unit.code:
+            print(f"carryover: {unit.unit}: {unit.error} (log: {unit.log})", file=sys.stderr)
+
+
 def show_replay(result: Replay) -> None:
     """Every stage then and now, and the verdict as the last line."""
     print_replay(result)
@@ -114,3 +145,15 @@ def program(name: str) -> str:
     """How to call a program of this environment: by its name where the shell finds it, else by its path."""
     beside = Path(sys.executable).parent / name
     return name if shutil.which(name) or not beside.is_file() else os.path.relpath(beside)
+
+
+SHOWN: dict[type, Callable[[Any], None]] = {
+    Forecast: show_forecast,
+    Model: show_model,
+    Promotion: show_rollback,
+    Comparison: show_comparison,
+    Leaderboard: print_board,
+    Backfill: show_backfill,
+    Sweep: show_sweep,
+    Replay: show_replay,
+}

@@ -22,6 +22,7 @@ class Record(Section):
     run_id: str
     name: str
     status: str
+    stage: str = Field("active", description="deleted: it is in the store's bin")
     parent: str | None
     tags: dict[str, str]
     model: str = Field(description="what the run is about, where it is a part of another: a strategy or a baseline")
@@ -50,6 +51,7 @@ def recall(run_id: str, artefact: str, config: TrackingConfig) -> Record:
         run_id=run_id,
         name=str(found.info.run_name),
         status=str(found.info.status),
+        stage=str(found.info.lifecycle_stage),
         parent=tags.get("mlflow.parentRunId"),
         tags=tags,
         model=str(found.data.params.get("candidate", found.info.run_name)),

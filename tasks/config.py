@@ -195,6 +195,21 @@ class TrackingConfig(Section):
         return uri
 
 
+class RunnerConfig(Section):
+    """Where the units of a sweep run: threads of this process, or a Dask or Ray cluster."""
+
+    kind: Literal["threads", "dask", "ray"] = Field("threads", description="Prefect's task runner")
+    workers: int | None = Field(None, ge=1, le=1024, description="units at a time; none: cores over threads")
+    threads: int = Field(1, ge=1, le=1024, description="threads of each unit (OMP_NUM_THREADS)")
+    address: str | None = Field(None, min_length=1, description="of a cluster that is there; none: one on this machine")
+
+    @model_validator(mode="after")
+    def _threads_are_here(self) -> "RunnerConfig":
+        if self.kind == "threads" and self.address is not None:
+            raise ValueError(f"address {self.address} is of a cluster, threads are here; set kind to dask or ray")
+        return self
+
+
 def as_value_error(call: object, *arguments: object) -> object:
     """Call with a project error turned into ValueError, which is what pydantic reports with the field's name."""
     try:

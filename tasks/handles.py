@@ -289,3 +289,5 @@ class Outcome(Section):
     model_uri: str | None = Field(None, description="MLflow address of the logged model")
     decision: Decision | None = None
     promotion: Promotion | None = None
+    finished: str = Field("", description="when the run had done everything, in UTC; empty: its promotion is open")
+    repeated: bool = Field(False, description="whether it was found finished, and nothing was done")

@@ -65,7 +65,7 @@ class Receipt(Section):
 
 @task
 def open_receipt(sections: Mapping[str, Any], run: Run) -> Receipt:
-    """What goes in, taken before anything is read. `sections` are the flow's parameters as it uses them.
+    """What goes in, taken as the run opens. `sections` are the flow's parameters as it uses them.
 
     Raises DataError for a path without files.
     """

@@ -47,7 +47,19 @@ def test_deployment_schedules_are_valid_cron_with_a_time_zone(deployment: dict[s
 def test_run_form_shows_the_sections_in_declared_order() -> None:
     flow = flow_of(next(d for d in DEPLOYMENTS if d["name"] == "nightly"))
     shown = sorted(flow.parameters.properties.items(), key=lambda item: item[1]["position"])
-    order = ["source", "target", "window", "model", "pretrain", "finetune", "backtest", "gate", "tracking", "seed"]
+    order = [
+        "source",
+        "target",
+        "window",
+        "model",
+        "pretrain",
+        "finetune",
+        "backtest",
+        "gate",
+        "tracking",
+        "seed",
+        "force",
+    ]
     assert [name for name, _ in shown] == order
 
 

@@ -1,20 +1,25 @@
 """Night after night: who becomes champion, who stays, and what never promotes."""
 
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 from mlflow.tracking import MlflowClient
 
+from flows import stages
 from flows.forecast import forecast
 from flows.pipeline import pipeline
 from rnn_model.checkpoint import load_card
-from tasks.champion import champion
+from tasks.champion import champion, promote
 from tasks.config import NOTHING, BacktestConfig, FinetuneConfig, GateConfig, TrackingConfig, WindowConfig
+from tasks.finished import Work, keep_outcome
 from tasks.forecast_log import published
-from tasks.handles import Outcome
+from tasks.handles import Champion, Outcome, Promotion, Standing, Version
+from tasks.registry import register
 from tasks.series_config import ColumnsConfig, TargetConfig
 
 pytestmark = pytest.mark.usefixtures("one_home")
@@ -98,7 +103,8 @@ def test_the_same_night_again_changes_nothing(first: Outcome, tmp_path: Path) ->
     assert (again.decision.outcome, again.promotion.result) == ("keep", "kept")
     assert again.decision.address == "models:/growing/1"
     assert again.evaluation is not None
-    assert again.evaluation.table["champion"] == again.evaluation.table["zero-shot"]
+    table = again.evaluation.table
+    assert table["champion"] == pytest.approx(table["zero-shot"], rel=1e-12)  # the order of their sums may differ
     assert version_of("growing") == 1
     assert len(MlflowClient(first.run.uri).search_model_versions("name = 'growing'")) == 1
 
@@ -147,3 +153,47 @@ def test_a_rehearsal_registers_nothing(first: Outcome, tmp_path: Path) -> None:
     assert done.promotion is None
     names = [model.name for model in MlflowClient(first.run.uri).search_registered_models()]
     assert "rehearsed" not in names
+
+
+def test_a_champion_who_came_meanwhile_is_compared_with(outcome: Outcome, tmp_path: Path) -> None:
+    rival, usual = Outcome.model_validate(outcome), stages.promote_model
+    assert rival.decision is not None
+    forced = rival.decision.model_copy(update={"outcome": "promote"})
+
+    def overtaken(version: Version, expected: Champion | None, *rest: Any) -> Promotion:
+        if expected is None and version_of("overtaken") is None:
+            other = register("overtaken", str(rival.model_uri), rival.model, forced, "another run", TrackingConfig())
+            assert promote(other, None, forced, "another run", TrackingConfig()).result == "promoted"
+        return usual(version, expected, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages, "promote_model", overtaken)
+        done = night(growing(tmp_path / "overtaken.parquet"))
+    assert done.decision is not None
+    assert done.promotion is not None
+    found = champion("overtaken", TrackingConfig())
+    assert found is not None
+    assert (found.weights, done.decision.address) == (rival.model.weights, f"models:/overtaken/{found.version}")
+    assert "it has seen 3 series, the target has 12" in done.decision.sentence
+    assert (done.promotion.result, done.promotion.version) == ("kept", found.version)
+    tags = MlflowClient(done.run.uri).get_run(done.run.run_id).data.tags
+    assert tags["carryover.gate_reason"] == done.decision.sentence
+
+
+def test_whoever_is_overtaken_again_and_again_gives_up_and_says_so(
+    first: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert first.decision is not None
+    tried, trial = [], stages.Trial(Standing(), first.evaluation, first.decision)  # type: ignore[arg-type]
+    lost = Promotion(name="x", result="superseded", previous=1, version=2, sentence="version 2 is champion by now")
+    for name in ("register_model", "report"):
+        monkeypatch.setattr(stages, name, lambda *_: None)
+    monkeypatch.setattr(stages, "promote_model", lambda *_: lost)
+    monkeypatch.setattr(stages, "child", lambda *_: nullcontext())
+    monkeypatch.setattr(stages, "hold_trial", lambda *_: tried.append(1) or trial)
+    terms = stages.Terms("x", BacktestConfig(), GateConfig(), TrackingConfig())
+    assert stages.promote_chosen(first, trial, terms, "models:/m-0", "key")[1] == lost  # type: ignore[arg-type]
+    assert len(tried) == stages.ANEW
+    overtaken = first.model_copy(update={"promotion": lost})
+    assert keep_outcome(Work(key="", folder=Path("nowhere")), overtaken) == overtaken  # so that it can be run again
+    assert not Path("nowhere").exists()

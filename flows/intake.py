@@ -1,0 +1,63 @@
+"""What a run needs before it opens: its data, its starting model, and whether the same has been done before."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from rnn_model.artefact import digest_json
+from rnn_model.config import ModelConfig
+from tasks.config import NOTHING
+from tasks.finished import Work, find_outcome, has_finished, name_work, reach, settings_key
+from tasks.handles import Dataset, Model, Outcome
+from tasks.ingest import ingest
+from tasks.pretrain import start_from
+from tasks.receipt import files_of
+
+REPEATABLE = ("run", "finetune", "evaluate")  # commands whose outcome is kept
+
+
+class Given(NamedTuple):
+    """What a run starts with."""
+
+    raw: Dataset
+    start: Model | None  # None: nothing, so a network is pretrained
+    work: Work
+
+
+def take_in(command: str, sections: Mapping[str, Any], plainly: bool = False) -> Given:
+    """Read the target and find the model to start from, while no run is open: a wrong path leaves none behind.
+
+    `sections` are the flow's parameters, the target resolved. `plainly`: without Prefect. Raises ServiceError for a
+    store that does not answer, DataError for the files, ConfigError or IntegrityError for a model.
+    """
+    contact, read, find = (reach.fn, ingest.fn, start_from.fn) if plainly else (reach, ingest, start_from)
+    target, tracking = sections["target"], sections["tracking"]
+    store = contact(tracking)
+    raw = read(target, target.name)
+    name, network = origin(sections)
+    start = None if name is None else find(name, tracking, network)
+    parts = [raw.content, start.weights if start else NOTHING]
+    rival = sections["gate"].champion if "gate" in sections else None
+    if rival not in (None, NOTHING):
+        parts.append(find(rival, tracking).weights)
+    if "source" in sections:
+        parts.append(digest_json([file.sha256 for file in files_of(sections["source"])]))
+    return Given(raw, start, name_work(command, sections, store, " ".join(parts)))
+
+
+def origin(sections: Mapping[str, Any]) -> tuple[str | None, ModelConfig | None]:
+    """The name of the model that a flow starts from, none for nothing; and the network asked for, if it has a say."""
+    if "pretrain" in sections:
+        name = sections["pretrain"].from_
+        return None if name == NOTHING else name, sections["model"]
+    return sections["model"], None
+
+
+def done_before(command: str, parameters: Mapping[str, Any]) -> Outcome | None:
+    """The outcome of the same command, if it has finished; found without Prefect, whose server takes its time."""
+    if command not in REPEATABLE or parameters.get("force"):
+        return None
+    sections = {name: value for name, value in parameters.items() if name != "force"}
+    sections["target"] = sections["target"].resolved()
+    if not has_finished(settings_key(command, sections, reach.fn(sections["tracking"]))):
+        return None
+    return find_outcome(take_in(command, sections, plainly=True).work, sections["tracking"])

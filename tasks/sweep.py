@@ -1,0 +1,212 @@
+"""A grid of options over the pipeline: its units, each a run in a process of its own, and what they gave."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prefect import task
+from pydantic import Field
+from rich.console import Console
+from rich.table import Table
+
+from rnn_model.artefact import digest_json, write_file
+from rnn_model.config import Section
+from rnn_model.errors import ConfigError
+from tasks.config import PROJECT, home
+from tasks.progress import show_table
+from tasks.tracking import flatten
+
+POLL = 0.5  # seconds between looks at a unit and at whether the sweep was stopped
+STOPPED = 143
+TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK")  # a unit is a process of its own, not one of these
+
+
+class Unit(Section):
+    """One run of a sweep: its options, and where it finds and leaves what it needs."""
+
+    title: str = Field(description="what sets it apart, e.g. target.path=a.csv seed=1")
+    options: dict[str, Any] = Field(description="the pipeline's sections")
+    folder: Path = Field(description="of the sweep: the unit's configuration and summary")
+    number: int = Field(ge=1)
+    environment: dict[str, str] = Field(description="variables that every process of the sweep shares")
+
+    @property
+    def config(self) -> Path:
+        """Its options, as a file."""
+        return self.folder / f"{self.number:04}.yaml"
+
+    @property
+    def summary(self) -> Path:
+        """What its run left, as a file."""
+        return self.folder / f"{self.number:04}.json"
+
+    @property
+    def log(self) -> Path:
+        """What it said."""
+        return self.folder.parents[1] / "logs" / f"{self.folder.name}-{self.number:04}.log"
+
+
+class UnitResult(Section):
+    """What became of a unit."""
+
+    unit: str
+    run: str | None = Field(None, description="MLflow run id; none: it failed")
+    repeated: bool = Field(False, description="whether it had finished before")
+    chosen: str = ""
+    decision: str = ""
+    seconds: float = Field(description="from the start of its process to its end")
+    code: int = Field(description="exit code")
+    error: str = Field("", description="the last line it said, where it failed")
+    log: Path
+
+
+class Sweep(Section):
+    """All units of a grid."""
+
+    folder: Path
+    units: tuple[UnitResult, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """The worst."""
+        return max(result.code for result in self.units)
+
+
+def expand_grid(grid: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every combination of a grid's values: {"seed": [0, 1]} -> [{"seed": 0}, {"seed": 1}]; nested names are joined.
+
+    Raises ConfigError for an empty grid, and for an option without a list of values.
+    """
+    axes = flatten(grid)
+    wrong = [name for name, values in axes.items() if not isinstance(values, (list, tuple)) or not values]
+    if wrong or not axes:
+        found = ", ".join(f"{name} {axes[name]!r}" for name in wrong) or "nothing"
+        raise ConfigError(f"grid: {found} is no list of values; give one for each option, e.g. --grid.seed '[0, 1]'")
+    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+
+
+def laid_over(sections: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain nested settings with the options of one point of the grid in their places."""
+    made: dict[str, Any] = json.loads(json.dumps(sections))
+    for name, value in point.items():
+        *way, last = name.split(".")
+        place = made
+        for step in way:
+            place = place.setdefault(step, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"grid: {name} leads through {step}, which is no section; name an option of run")
+        place[last] = value
+    return made
+
+
+def title_of(point: Mapping[str, Any]) -> str:
+    """A point of the grid in one line."""
+    return " ".join(f"{name}={value}" for name, value in point.items())
+
+
+def sweep_folder(units: list[dict[str, Any]]) -> Path:
+    """Where a sweep keeps its units: the same for the same ones."""
+    return home() / "sweeps" / f"sweep-{digest_json(units)[:12]}"
+
+
+@task(task_run_name="{unit.title}")
+def run_unit(unit: Unit) -> UnitResult:
+    """As `run_process`."""
+    return run_process(unit)
+
+
+def run_process(unit: Unit) -> UnitResult:
+    """`carryover run` with a unit's options, in a process of its own; a failure is its result, not raised.
+
+    The pipeline's connection to MLflow is the process's, and so is torch's number of threads: one process, one run.
+    """
+    write_file(unit.config, yaml.safe_dump(unit.options, sort_keys=False).encode())
+    unit.summary.unlink(missing_ok=True)
+    unit.log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-P", "-m", "flows.cli", "run"]
+    command += ["--config", str(unit.config), "--summary", str(unit.summary)]
+    began = time.monotonic()
+    with unit.log.open("w") as log:
+        code = ended(command, unit, log.fileno())
+    return result_of(unit, code, time.monotonic() - began)
+
+
+def ended(command: list[str], unit: Unit, output: int) -> int:
+    """The exit code of a command, which ends early where the sweep is stopped."""
+    stop, surrounding = unit.folder / "stop", surroundings(unit)
+    if stop.exists():
+        return STOPPED
+    with subprocess.Popen(command, env=surrounding, stdout=output, stderr=output) as process:
+        try:
+            while process.poll() is None and not stop.exists():
+                time.sleep(POLL)
+        finally:
+            process.terminate()  # does nothing to one that ended
+        return process.wait()
+
+
+def surroundings(unit: Unit) -> dict[str, str]:
+    """The environment of a unit's process."""
+    kept = {name: value for name, value in os.environ.items() if name not in TORCHRUN}
+    path = os.pathsep.join(filter(None, (str(PROJECT), kept.get("PYTHONPATH"))))
+    return kept | unit.environment | {"PYTHONPATH": path}
+
+
+def result_of(unit: Unit, code: int, seconds: float) -> UnitResult:
+    """What a unit left behind, from its summary, or from the last line that it said."""
+    if code or not unit.summary.is_file():
+        lines = unit.log.read_text(errors="replace").strip().splitlines()
+        words = lines[-1].removeprefix("carryover: ") if lines else "it was not started, or said nothing"
+        return UnitResult(unit=unit.title, seconds=seconds, code=code or 1, error=words, log=unit.log)
+    found = json.loads(unit.summary.read_text())
+    return UnitResult(
+        unit=unit.title,
+        run=found["run"]["run_id"],
+        repeated=found["repeated"],
+        chosen=(found["selection"] or {}).get("chosen", ""),
+        decision=(found["decision"] or {}).get("outcome", ""),
+        seconds=seconds,
+        code=code,
+        log=unit.log,
+    )
+
+
+@task
+def tabulate(folder: Path, results: tuple[UnitResult, ...]) -> Sweep:
+    """All units side by side, shown as an artifact."""
+    done = Sweep(folder=folder, units=results)
+    failed = sum(bool(result.code) for result in results)
+    show_table(table=rows(done), key="sweep", description=f"{len(results)} units, {failed} failed")
+    return done
+
+
+def rows(sweep: Sweep) -> list[dict[str, str]]:
+    """The table of a sweep, in words."""
+    return [
+        {
+            "unit": result.unit,
+            "run": result.run or "failed",
+            "chosen": result.chosen,
+            "decision": f"{result.decision} (finished before)" if result.repeated else result.decision or result.error,
+            "seconds": f"{result.seconds:.1f}",
+            "code": str(result.code),
+        }
+        for result in sweep.units
+    ]
+
+
+def print_sweep(sweep: Sweep) -> None:
+    """The table in the terminal."""
+    table = Table(title=f"Sweep: {len(sweep.units)} units", title_justify="left")
+    for column in ("unit", "run", "chosen", "decision", "seconds", "code"):
+        table.add_column(column, no_wrap=column == "run", justify="right" if column in ("seconds", "code") else "left")
+    for row in rows(sweep):
+        table.add_row(*row.values())
+    Console(width=None if sys.stdout.isatty() else 150).print(table)
