@@ -1,5 +1,8 @@
 """The ledger of a registered model: who was champion when, and why. Lines are only ever added, and each holds the
-SHA-256 of the line before it, so that a change anywhere breaks the chain."""
+SHA-256 of the line before it, so that a change anywhere breaks the chain.
+
+They stand in a file, or, where several machines promote, in the database that they share (`tasks.team`).
+"""
 
 import hashlib
 import os
@@ -13,6 +16,7 @@ from pydantic import Field, ValidationError
 from rnn_model.artefact import digest_json
 from rnn_model.config import Section
 from rnn_model.errors import IntegrityError, WriteError
+from tasks.team import VARIABLE, add_line, is_shared, read_lines
 
 FIRST = "0" * 64  # what stands for the line before the first
 
@@ -39,13 +43,18 @@ class Entry(Section):
 
 
 class Ledger(Section):
-    """All entries of a file that holds together."""
+    """All entries of a ledger that holds together."""
 
-    path: Path
+    path: Path = Field(description="its file; its name in the database that is shared")
     entries: tuple[Entry, ...] = ()
     last: str = Field(FIRST, description="SHA-256 of the last line")
     size: int = Field(0, description="bytes of whole lines")
     cut: bool = Field(False, description="a line without its end follows: a kill cut it short, and it does not count")
+
+    @property
+    def place(self) -> str:
+        """Where its lines are, in words."""
+        return place(self.path)
 
     @property
     def pending(self) -> Entry | None:
@@ -79,12 +88,12 @@ class Ledger(Section):
 
 
 def read_ledger(path: Path) -> Ledger:
-    """A ledger, checked from its first line to its last; no file is an empty one.
+    """A ledger, checked from its first line to its last; one that is not there is empty.
 
     A last line without its end was cut short by a kill: it is left out, and `cut` says so. Raises IntegrityError for
     any other line that is not what was written.
     """
-    data = path.read_bytes() if path.exists() else b""
+    data = read_lines(_title(path)) if is_shared() else path.read_bytes() if path.exists() else b""
     *lines, rest = data.split(b"\n")
     entries: list[Entry] = []
     before = FIRST
@@ -92,8 +101,8 @@ def read_ledger(path: Path) -> Ledger:
         entry = _entry(line)
         if entry is None or (entry.seq, entry.before) != (number, before) or entry != entry.sealed():
             raise IntegrityError(
-                f"{path}: line {number} is not what was written there, or does not follow from the line before; "
-                "put a copy of the file back, or move it away to begin a new one"
+                f"{place(path)}: line {number} is not what was written there, or does not follow from the line "
+                "before; put a copy back, or move it away to begin a new one"
             )
         entries.append(entry)
         before = hashlib.sha256(line).hexdigest()
@@ -103,14 +112,14 @@ def read_ledger(path: Path) -> Ledger:
 def append(ledger: Ledger, **fields: object) -> Ledger:
     """Add one entry (its kind, previous, version, weights, key and sentence) and wait until the disk has it.
 
-    The caller holds the model's lock. Raises WriteError; the line is then not there, or cut short and dropped.
+    The caller holds the model's lock. Raises WriteError, or ServiceError for the database; the line is then not there,
+    or cut short and dropped.
     """
     seq, time = len(ledger.entries) + 1, datetime.now(UTC).isoformat(timespec="microseconds")
     entry = Entry.model_validate({**fields, "seq": seq, "time": time, "before": ledger.last}).sealed()
     line = entry.model_dump_json().encode()
     try:
-        ledger.path.parent.mkdir(parents=True, exist_ok=True)
-        _write(ledger.path, ledger.size, line + b"\n")
+        _add(ledger, seq, line)
     except OSError as error:
         raise WriteError(
             f"{ledger.path}: cannot write ({error.strerror}); free the place, then run it again"
@@ -123,6 +132,24 @@ def append(ledger: Ledger, **fields: object) -> Ledger:
             "cut": False,
         }
     )
+
+
+def place(path: Path) -> str:
+    """Where the lines of a ledger are, in words."""
+    return f"{VARIABLE}, ledger {_title(path)}" if is_shared() else str(path)
+
+
+def _title(path: Path) -> str:
+    """A ledger's name in the database: store and model."""
+    return f"{path.parent.name}/{path.name.removesuffix('.ledger.jsonl')}"
+
+
+def _add(ledger: Ledger, seq: int, line: bytes) -> None:
+    if is_shared():
+        add_line(_title(ledger.path), seq, line.decode())
+        return
+    ledger.path.parent.mkdir(parents=True, exist_ok=True)
+    _write(ledger.path, ledger.size, line + b"\n")
 
 
 def _entry(line: bytes) -> Entry | None:
