@@ -30,7 +30,7 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
-from flows.commands import COMMANDS, SUMMARIZED
+from flows.commands import COMMANDS, SUMMARIZED, Plain
 from flows.show import show
 from rnn_model.errors import CarryoverError, ConfigError, ServiceError, UnsafeError, WriteError
 from rnn_model.parallel import announce, is_first
@@ -72,7 +72,7 @@ class Command(BaseSettings):
         return (init_settings, YamlConfigSettingsSource(settings_cls, yaml_file=cls.yaml_file))
 
 
-def command_class(name: str, flow: "Flow[..., Any]", yaml_file: Path | None) -> type[Command]:
+def command_class(name: str, flow: "Flow[..., Any] | Plain", yaml_file: Path | None) -> type[Command]:
     """The options of a command, from the signature and docstring of its flow."""
     hints, words = get_type_hints(flow.fn, include_extras=True), argument_docs(flow.fn)
     fields: dict[str, Any] = {}
@@ -167,7 +167,7 @@ def by_position(name: str, options: list[str]) -> list[str]:
     return named + options[len(words) :]
 
 
-def needed(flow: "Flow[..., Any]") -> list[str]:
+def needed(flow: "Flow[..., Any] | Plain") -> list[str]:
     """The flow's parameters without default, which may be given by position."""
     known = inspect.signature(flow.fn).parameters.values()
     return [parameter.name for parameter in known if parameter.default is inspect.Parameter.empty]

@@ -1,5 +1,7 @@
-"""Which flow is behind which command."""
+"""Which flow is behind which command, and which function of the few that are none."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from prefect import Flow
@@ -14,8 +16,21 @@ from flows.pretrain import pretrain
 from flows.prove import prove
 from flows.replay import replay
 from flows.rollback import rollback
+from flows.services import down, services
 
-COMMANDS: dict[str, "Flow[..., Any]"] = {
+
+@dataclass(frozen=True)
+class Plain:
+    """A command that Prefect has no part in, in the shape of a flow."""
+
+    fn: Callable[..., Any]
+
+    def __call__(self, **parameters: Any) -> Any:
+        """Call it."""
+        return self.fn(**parameters)
+
+
+COMMANDS: dict[str, "Flow[..., Any] | Plain"] = {
     "run": pipeline,
     "pretrain": pretrain,
     "finetune": finetune,
@@ -26,5 +41,7 @@ COMMANDS: dict[str, "Flow[..., Any]"] = {
     "prove": prove,
     "rollback": rollback,
     "replay": replay,
+    "services": Plain(services),
+    "down": Plain(down),
 }
 SUMMARIZED = ("run", "evaluate", "compare", "leaderboard", "prove", "replay")  # what --summary writes out
