@@ -5,7 +5,7 @@ export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: run test setup check leaderboard ui clean help
+.PHONY: run test setup check leaderboard ui services down clean help
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -43,5 +43,12 @@ ui: setup  ## open the MLflow pages of the local runs on http://127.0.0.1:5000
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --workers 1 --host 127.0.0.1 --port 5000 \
 		--backend-store-uri sqlite:///$(CURDIR)/data/mlflow.db
 
+services: setup  ## start Prefect's and MLflow's servers: make services, or make services DB=postgres
+	$(BIN)/carryover services $(if $(DB),--db $(DB))
+
+down: setup  ## end the servers that make services started
+	$(BIN)/carryover down
+
 clean:  ## remove what runs have written under data (the sample and the base model stay)
+	@if [ -f data/services/servers.json ]; then $(BIN)/carryover down; fi
 	find data -mindepth 1 -maxdepth 1 ! -name sample ! -name base ! -name README.md -exec rm -rf {} +

@@ -30,7 +30,7 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
-from flows.commands import COMMANDS, SUMMARIZED
+from flows.commands import COMMANDS, SUMMARIZED, Plain
 from flows.intake import done_before
 from flows.options import argument_docs, gather_grid, option_name
 from flows.show import show
@@ -77,7 +77,7 @@ class Command(BaseSettings):
         return (init_settings, YamlConfigSettingsSource(settings_cls, yaml_file=cls.yaml_file))
 
 
-def command_class(name: str, flow: "Flow[..., Any]", yaml_file: Path | None) -> type[Command]:
+def command_class(name: str, flow: "Flow[..., Any] | Plain", yaml_file: Path | None) -> type[Command]:
     """The options of a command, from the signature and docstring of its flow."""
     hints, words = get_type_hints(flow.fn, include_extras=True), argument_docs(flow.fn)
     fields: dict[str, Any] = {}
@@ -166,8 +166,8 @@ def by_position(name: str, options: list[str]) -> list[str]:
     return named + options[len(words) :]
 
 
-def needed(flow: "Flow[..., Any]") -> list[str]:
-    """The options of the flow's parameters without default, which may be given by position."""
+def needed(flow: "Flow[..., Any] | Plain") -> list[str]:
+    """The options of the parameters without default, which may be given by position."""
     known = inspect.signature(flow.fn).parameters.values()
     return [option_name(parameter.name) for parameter in known if parameter.default is inspect.Parameter.empty]
 

@@ -1,5 +1,7 @@
-"""Which flow is behind which command."""
+"""Which flow is behind which command, and which function of the few that are none."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from prefect import Flow
@@ -15,9 +17,22 @@ from flows.pretrain import pretrain
 from flows.prove import prove
 from flows.replay import replay
 from flows.rollback import rollback
+from flows.services import down, services
 from flows.sweep import sweep
 
-COMMANDS: dict[str, "Flow[..., Any]"] = {
+
+@dataclass(frozen=True)
+class Plain:
+    """A command that Prefect has no part in, in the shape of a flow."""
+
+    fn: Callable[..., Any]
+
+    def __call__(self, **parameters: Any) -> Any:
+        """Call it."""
+        return self.fn(**parameters)
+
+
+COMMANDS: dict[str, "Flow[..., Any] | Plain"] = {
     "run": pipeline,
     "backfill": backfill,
     "sweep": sweep,
@@ -30,6 +45,8 @@ COMMANDS: dict[str, "Flow[..., Any]"] = {
     "prove": prove,
     "rollback": rollback,
     "replay": replay,
+    "services": Plain(services),
+    "down": Plain(down),
 }
 SUMMARIZED = (  # what --summary writes out
     "run",

@@ -1,5 +1,5 @@
-"""Files of JSON lines that are only ever added to: each line holds the SHA-256 of the line before it, so that a change
-anywhere breaks the chain."""
+"""JSON lines that are only ever added to: each holds the SHA-256 of the line before it, so that a change anywhere
+breaks the chain. They stand in a file, unless a kind of chain says otherwise."""
 
 import hashlib
 import os
@@ -35,7 +35,7 @@ L = TypeVar("L", bound=Link)
 
 
 class Chain(Section, Generic[L]):
-    """All lines of a file that holds together."""
+    """All lines of a place that holds together; the place is the file `path` where a kind says nothing else."""
 
     kind: ClassVar[type[Link]]
 
@@ -45,17 +45,32 @@ class Chain(Section, Generic[L]):
     size: int = Field(0, description="bytes of whole lines")
     cut: bool = Field(False, description="a line without its end follows: a kill cut it short, and it does not count")
 
+    @property
+    def place(self) -> str:
+        """Where its lines are, in words."""
+        return str(self.path)
+
+    def stored(self) -> bytes:
+        """All that stands there now."""
+        return self.path.read_bytes() if self.path.exists() else b""
+
+    def store(self, seq: int, line: bytes) -> None:
+        """Put line number `seq` after the others, and wait until it is kept. Raises OSError."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        _write(self.path, self.size, line + b"\n")
+
 
 C = TypeVar("C", bound=Chain[Any])
 
 
 def read_chain(chain: type[C], path: Path) -> C:
-    """A file, checked from its first line to its last; no file is an empty chain.
+    """The lines of a place, checked from the first to the last; no place is an empty chain.
 
     A last line without its end was cut short by a kill: it is left out, and `cut` says so. Raises IntegrityError for
     any other line that is not what was written.
     """
-    data = path.read_bytes() if path.exists() else b""
+    empty = chain(path=path)
+    data = empty.stored()
     *lines, rest = data.split(b"\n")
     entries: list[Link] = []
     before = FIRST
@@ -63,27 +78,29 @@ def read_chain(chain: type[C], path: Path) -> C:
         entry = _parsed(chain.kind, line)
         if entry is None or (entry.seq, entry.before) != (number, before) or entry != entry.sealed():
             raise IntegrityError(
-                f"{path}: line {number} is not what was written there, or does not follow from the line before; "
-                "put a copy of the file back, or move it away to begin a new one"
+                f"{empty.place}: line {number} is not what was written there, or does not follow from the line before; "
+                "put a copy back, or move it away to begin a new one"
             )
         entries.append(entry)
         before = hashlib.sha256(line).hexdigest()
-    return chain(path=path, entries=tuple(entries), last=before, size=len(data) - len(rest), cut=bool(rest))
+    found = {"entries": tuple(entries), "last": before, "size": len(data) - len(rest), "cut": bool(rest)}
+    return empty.model_copy(update=found)
 
 
 def add_link(chain: C, fields: Mapping[str, object]) -> C:
     """The chain with one more line, after the disk has it; `fields` are those of the line's own kind.
 
-    The caller holds the lock of the file. Raises WriteError; the line is then not there, or cut short and dropped.
+    The caller holds the lock of the place. Raises WriteError; the line is then not there, or cut short and dropped.
     """
     seq, time = len(chain.entries) + 1, datetime.now(UTC).isoformat(timespec="microseconds")
     entry = chain.kind.model_validate({**fields, "seq": seq, "time": time, "before": chain.last}).sealed()
     line = entry.model_dump_json().encode()
     try:
-        chain.path.parent.mkdir(parents=True, exist_ok=True)
-        _write(chain.path, chain.size, line + b"\n")
+        chain.store(seq, line)
     except OSError as error:
-        raise WriteError(f"{chain.path}: cannot write ({error.strerror}); free the place, then run it again") from error
+        raise WriteError(
+            f"{chain.place}: cannot write ({error.strerror}); free the place, then run it again"
+        ) from error
     return chain.model_copy(
         update={
             "entries": (*chain.entries, entry),

@@ -4,11 +4,16 @@ MLflow's aliases know no compare-and-set: of two promoters the later one would w
 move is made under a lock, and only from the champion that the decision was made against.
 """
 
+import logging
+import sys
+from functools import cache
+from pathlib import Path
 from typing import Literal
 
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from prefect import task
+from tqdm import tqdm
 
 from rnn_model.errors import ConfigError, IntegrityError
 from tasks.config import TrackingConfig
@@ -44,7 +49,7 @@ def champion(name: str, config: TrackingConfig) -> Champion | None:
     name = registry_name(name)
     with store(config) as client:
         path = ledger_path(name, client.tracking_uri)
-        ledger = read_ledger(path)
+        ledger = _read(path)
         if ledger.pending:
             with locked(path):
                 ledger = _settled(client, name)
@@ -162,7 +167,7 @@ def _settled(client: MlflowClient, name: str) -> Ledger:
 
     A move that was announced before a kill is finished, unless the alias went elsewhere or its version is no more.
     """
-    ledger, current = read_ledger(ledger_path(name, client.tracking_uri)), aliased(client, name)
+    ledger, current = _read(ledger_path(name, client.tracking_uri)), aliased(client, name)
     pending = ledger.pending
     if pending is not None:
         if current == pending.previous and _usable(client, name, pending.version):
@@ -183,6 +188,21 @@ def _settled(client: MlflowClient, name: str) -> Ledger:
     return ledger
 
 
+def _read(path: Path) -> Ledger:
+    """A ledger; that its last line was cut short is told."""
+    ledger = read_ledger(path)
+    if ledger.cut:
+        _tell_cut(path, ledger.size)
+    return ledger
+
+
+@cache  # once is enough
+def _tell_cut(path: Path, size: int) -> None:
+    words = f"{path}: the line after byte {size} was cut short by a kill; it does not count and will be replaced"
+    logging.getLogger("carryover").warning(words)
+    tqdm.write(words, file=sys.stderr)
+
+
 def _end(ledger: Ledger, kind: Literal["done", "reverted"]) -> Ledger:
     """Say how the announced move ended."""
     announced: Entry = ledger.entries[-1]
@@ -200,7 +220,7 @@ def _refuse_lost(name: str, ledger: Ledger) -> None:
     """Raise IntegrityError for a champion that the ledger knows and the registry does not: someone deleted it."""
     if ledger.champion is not None:
         raise IntegrityError(
-            f"model {name}: @{ALIAS} is gone, {ledger.path} knows version {ledger.champion} as champion; "
+            f"model {name}: @{ALIAS} is gone, {ledger.place} knows version {ledger.champion} as champion; "
             f"carryover rollback --name {name} --version N names one, or move the ledger away if the store is new"
         )
 

@@ -21,6 +21,7 @@ SETTINGS = {  # the client's own default blocks four minutes on each call while 
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # a server's client would print two lines for each run
 }
 OWN = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 
@@ -59,7 +60,7 @@ def connected(config: TrackingConfig) -> Iterator[MlflowClient]:
             uri = _credentials_aside(uri)
             _check_server(uri)
         mlflow.set_tracking_uri(uri)  # it also sets the variable, which a later flow would take for declared
-        with _migration_lock(uri):
+        with migration_lock(uri):
             _check_store(uri)
         yield MlflowClient()
     finally:
@@ -97,7 +98,7 @@ def _check_store(uri: str) -> None:
 
 
 @contextmanager
-def _migration_lock(uri: str) -> Iterator[None]:
+def migration_lock(uri: str) -> Iterator[None]:
     """Two first starts on one SQLite file would race in its migrations and can break it: one at a time."""
     if not uri.startswith("sqlite:///"):
         yield

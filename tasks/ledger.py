@@ -1,5 +1,8 @@
 """The ledger of a registered model: who was champion when, and why. Lines are only ever added, and each holds the
-SHA-256 of the line before it, so that a change anywhere breaks the chain."""
+SHA-256 of the line before it, so that a change anywhere breaks the chain.
+
+They stand in a file, or, where several machines promote, in the database that they share (`tasks.team`).
+"""
 
 from itertools import zip_longest
 from pathlib import Path
@@ -8,6 +11,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from tasks.chain import Chain, Link, add_link, read_chain
+from tasks.team import VARIABLE, add_line, is_shared, read_lines
 
 
 class Entry(Link):
@@ -27,9 +31,30 @@ class Entry(Link):
 
 
 class Ledger(Chain[Entry]):
-    """All entries of a file that holds together."""
+    """All entries of a ledger that holds together; `path` is its file, or its name in the database that is shared."""
 
     kind: ClassVar[type[Link]] = Entry
+
+    @property
+    def place(self) -> str:
+        """Where its lines are, in words."""
+        return f"{VARIABLE}, ledger {self._title}" if is_shared() else str(self.path)
+
+    @property
+    def _title(self) -> str:
+        """Its name in the database: store and model."""
+        return f"{self.path.parent.name}/{self.path.name.removesuffix('.ledger.jsonl')}"
+
+    def stored(self) -> bytes:
+        """All its lines, in the database where one is shared."""
+        return read_lines(self._title) if is_shared() else super().stored()
+
+    def store(self, seq: int, line: bytes) -> None:
+        """Add a line, in the database where one is shared."""
+        if is_shared():
+            add_line(self._title, seq, line.decode())
+        else:
+            super().store(seq, line)
 
     @property
     def pending(self) -> Entry | None:
@@ -63,13 +88,14 @@ class Ledger(Chain[Entry]):
 
 
 def read_ledger(path: Path) -> Ledger:
-    """A ledger, checked from its first line to its last; no file is an empty one. Raises IntegrityError."""
+    """A ledger, checked from its first line to its last; one that is not there is empty. Raises IntegrityError."""
     return read_chain(Ledger, path)
 
 
 def append(ledger: Ledger, **fields: object) -> Ledger:
     """Add one entry (its kind, previous, version, weights, key and sentence) and wait until the disk has it.
 
-    The caller holds the model's lock. Raises WriteError; the line is then not there, or cut short and dropped.
+    The caller holds the model's lock. Raises WriteError, or ServiceError for the database; the line is then not there,
+    or cut short and dropped.
     """
     return add_link(ledger, fields)

@@ -17,10 +17,12 @@ from pydantic import BaseModel
 from rnn_model.artefact import digest_json, held
 from rnn_model.checkpoint import ModelCard, load_model, weights_digest
 from rnn_model.errors import BusyError, ConfigError, IntegrityError, ServiceError
+from tasks import team
 from tasks.config import TrackingConfig, home
 from tasks.connection import connected, masked
 from tasks.handles import Decision, Model, Version
 from tasks.machine import CODE, code_digest
+from tasks.servers import store_behind
 from tasks.tracking import fetch_model
 
 ALIAS = "champion"
@@ -65,9 +67,8 @@ def register(name: str, uri: str, model: Model, decision: Decision, key: str, co
         known = _same(client, name, origin["carryover.identity"])
         if known is None:
             _make_model(client, name)
-            known = client.create_model_version(
-                name, uri, logged.source_run_id, tags=origin | decided, description=decision.sentence
-            )
+            about = {"tags": origin | decided, "description": decision.sentence}
+            known = client.create_model_version(name, uri, logged.source_run_id, model_id=logged.model_id, **about)
         elif aliased(client, name) != int(known.version):
             for tag, text in decided.items():
                 client.set_model_version_tag(name, str(known.version), tag, text)
@@ -109,28 +110,39 @@ def store(config: TrackingConfig) -> Iterator[MlflowClient]:
 def locked(path: Path) -> Iterator[None]:
     """The right to change a registered model, given its ledger; waits for others. Raises BusyError after a minute.
 
-    The lock is this machine's. Promotions from several machines need one that they share.
+    The lock is this machine's, and with $CARRYOVER_DATABASE also that of all machines that share the database.
     """
+    lock = path.with_name(path.name.removesuffix(".ledger.jsonl"))
     deadline = time.monotonic() + WAIT_SECONDS
     with ExitStack() as stack:
         while True:
             try:
-                stack.enter_context(held(path.with_name(path.name.removesuffix(".ledger.jsonl"))))
+                stack.enter_context(held(lock))
                 break
             except BusyError:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
+        if team.is_shared():
+            stack.enter_context(team.locked(f"{lock.parent.name}/{lock.name}", deadline))
         yield
 
 
 def ledger_path(name: str, uri: str) -> Path:
     """Where the ledger of a registered model stands: under registry/ for the data folder's own store, else in a
     folder of the store's there, as versions of two stores have nothing to do with each other."""
-    folder, uri = home() / "registry", masked(uri)
-    if uri != f"sqlite:///{home() / 'mlflow.db'}":
-        folder /= hashlib.sha256(uri.encode()).hexdigest()[:12]
+    folder = home() / "registry"
+    if team.is_shared():
+        folder /= store_id(uri)
+    elif masked(store_behind(uri)) != f"sqlite:///{home() / 'mlflow.db'}":
+        folder /= hashlib.sha256(masked(uri).encode()).hexdigest()[:12]
     return folder / f"{name}.ledger.jsonl"
+
+
+def store_id(uri: str) -> str:
+    """What a store is known by on every machine, under whatever address: the moment its first experiment was made."""
+    first = MlflowClient(uri).get_experiment("0")
+    return hashlib.sha256(f"{first.creation_time} {first.name}".encode()).hexdigest()[:12]
 
 
 def aliased(client: MlflowClient, name: str) -> int | None:

@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import socket
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +13,6 @@ from urllib.parse import quote
 
 import mlflow
 import polars as pl
-import psutil
 from matplotlib.figure import Figure
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
@@ -27,15 +24,16 @@ from pydantic import BaseModel
 
 from rnn_model.artefact import open_checked
 from rnn_model.checkpoint import CARD
-from rnn_model.errors import ConfigError, IntegrityError, ServiceError
+from rnn_model.errors import ConfigError, ServiceError
 from tasks.config import BASE, BASE_FOLDER, PROJECT, TrackingConfig, home
 from tasks.connection import connected, is_run_id, masked
+from tasks.download import download_model
 from tasks.handles import Dataset, Run
+from tasks.reaping import close_abandoned, origin
 
 MODEL_NAME = "forecaster"
 UI = "http://127.0.0.1:5000"  # where the printed command opens the local store
 KIND = "custom_model_development"  # the UI opens such experiments on their training runs
-ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND", "BAD_REQUEST")
 PARAM_LIMIT = 6000  # characters; MLflow cuts longer ones in silence, so they go to config.json alone
 
 
@@ -53,7 +51,7 @@ def tracked(config: TrackingConfig, experiment: str, name: str, sections: Mappin
     """
     with connected(config) as client:
         experiment_id = _experiment(client, config.experiment or experiment)
-        _close_abandoned(client, experiment_id)
+        close_abandoned(client, experiment_id)
         kind = str(flow_run.flow_name or "pipeline")
         name = f"{time.strftime('%Y-%m-%d %H:%M')} {name}"  # in front: the table of runs cuts names off
         with _open(client, experiment_id, name, {"carryover.kind": kind} | _origin()) as run:
@@ -179,28 +177,9 @@ def fetch_model(name: str, config: TrackingConfig) -> Path:
             f"model {name!r} is not known; give {BASE}, a model folder, models:/NAME@ALIAS, runs:/ID/{MODEL_NAME} "
             "or a run id"
         )
+    places = (address, f"runs:/{name}/model") if is_run else (address,)
     with connected(config):
-        return open_checked(_download(name, address, is_run))
-
-
-def _download(name: str, address: str, is_run: bool) -> Path:
-    """The model folder of a logged model, or of a run that logged one as plain files."""
-    for place in (address, f"runs:/{name}/model") if is_run else (address,):
-        try:
-            local = Path(mlflow.artifacts.download_artifacts(artifact_uri=place))
-        except MlflowException as error:
-            if error.error_code not in ABSENT:
-                raise ServiceError(f"model {name!r}: MLflow did not give it ({error.error_code}); try again") from None
-            continue
-        except OSError as error:
-            raise IntegrityError(f"model {name!r}: its files are gone from the store ({error.strerror})") from None
-        found = list(local.rglob(CARD))
-        if found:
-            return found[0].parent
-    raise ConfigError(
-        f"model {name!r}: MLflow has nothing there that carryover logged; name a pipeline, finetune or pretrain run, "
-        "or the address such a run printed"
-    )
+        return download_model(name, places)
 
 
 def flatten(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -266,16 +245,8 @@ def _experiment(client: MlflowClient, name: str) -> str:
         return str(found.experiment_id)
 
 
-def _close_abandoned(client: MlflowClient, experiment_id: str) -> None:
-    """Runs of this machine that still read RUNNING though their process is gone (killed) become KILLED."""
-    query = f"attributes.status = 'RUNNING' and tags.`carryover.host` = '{socket.gethostname()}'"
-    for run in client.search_runs([experiment_id], query):
-        if not psutil.pid_exists(int(run.data.tags.get("carryover.pid", os.getpid()))):
-            client.set_terminated(run.info.run_id, "KILLED")
-
-
 def _origin() -> dict[str, str]:
-    tags = {"carryover.host": socket.gethostname(), "carryover.pid": str(os.getpid())}
+    tags = origin()
     if flow_run.id:
         tags["mlflow.source.name"] = f"flow {flow_run.flow_name}"
         tags |= {"prefect.flow_run_id": str(flow_run.id), "prefect.flow_run_name": str(flow_run.name)}

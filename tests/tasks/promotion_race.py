@@ -1,5 +1,8 @@
 """Two processes race for one champion: `python tests/tasks/promotion_race.py FOLDER ROUNDS` prints figures as JSON.
 
+With `apart` behind it each has a data folder of its own, as on two machines: the store is the server that
+$MLFLOW_TRACKING_URI names, and nothing but $CARRYOVER_DATABASE keeps one from the other.
+
 In every round each process has a challenger whose score is known (higher is better), reads the champion, and promotes
 its own if that is better than what it read; told "superseded", it reads and decides again.
 """
@@ -41,21 +44,24 @@ def prepare(folder: Path, config: TrackingConfig, rounds: int) -> str:
     card = ModelCard(model=network.config, freq="D", periods=(7, 7), horizon=4, strategy="full")
     save_model(network, card, folder / "logged" / "model")
     with connected(config) as client:
-        experiment = client.create_experiment("race", artifact_location=(folder / "artifacts").as_uri())
+        here = None if client.tracking_uri.startswith("http") else (folder / "artifacts").as_uri()
+        experiment = client.create_experiment("race", artifact_location=here)
         logged = client.create_logged_model(experiment)
         client.log_model_artifacts(logged.model_id, str(folder / "logged"))
         client.finalize_logged_model(logged.model_id, "READY")
         client.create_registered_model(NAME)
         for _ in range(2 * rounds):
             tags = {"carryover.weights": weights_digest(network)}
-            client.create_model_version(NAME, logged.model_uri, tags=tags)
+            client.create_model_version(NAME, logged.model_uri, model_id=logged.model_id, tags=tags)
     return weights_digest(network)
 
 
 def contend(
-    process: int, rounds: int, weights: str, config: TrackingConfig, meet: Barrier, seen: "multiprocessing.Queue[Any]"
+    process: int, home: str, rounds: int, weights: str, meet: Barrier, seen: "multiprocessing.Queue[Any]"
 ) -> None:
     """One process: all rounds."""
+    os.environ["CARRYOVER_HOME"] = home
+    config = TrackingConfig()
     known = scores(rounds)
     told: list[list[str]] = []
     for turn in range(rounds):
@@ -78,7 +84,7 @@ def contend(
     seen.put(("told", process, told))
 
 
-def race(folder: Path, rounds: int) -> dict[str, Any]:
+def race(folder: Path, rounds: int, apart: bool = False) -> dict[str, Any]:
     """Run it and look at what is left: rounds won by the wrong one, lost updates, what the losers were told."""
     os.environ["CARRYOVER_HOME"] = str(folder)
     config = TrackingConfig()
@@ -86,7 +92,8 @@ def race(folder: Path, rounds: int) -> dict[str, Any]:
     context = multiprocessing.get_context("spawn")
     meet, seen = context.Barrier(2), context.Queue()
     started = time.monotonic()
-    racers = [context.Process(target=contend, args=(p, rounds, weights, config, meet, seen)) for p in range(2)]
+    homes = [str(folder), str(folder / "other" if apart else folder)]
+    racers = [context.Process(target=contend, args=(p, homes[p], rounds, weights, meet, seen)) for p in range(2)]
     for racer in racers:
         racer.start()
     notes = [seen.get(timeout=600) for _ in range(rounds + 2)]
@@ -113,4 +120,4 @@ def race(folder: Path, rounds: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(race(Path(sys.argv[1]).resolve(), int(sys.argv[2]))))
+    print(json.dumps(race(Path(sys.argv[1]).resolve(), int(sys.argv[2]), "apart" in sys.argv[3:])))

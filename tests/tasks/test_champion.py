@@ -120,6 +120,14 @@ def test_a_champion_moved_by_hand_is_noted_and_kept(shelf: Shelf) -> None:
     assert [(e.kind, e.version) for e in shelf.ledger.moves][-2:] == [("outside", 1), ("promote", 3)]
 
 
+def test_a_ledgers_line_that_was_cut_short_is_told_once(shelf: Shelf, capsys: pytest.CaptureFixture[str]) -> None:
+    shelf.succession(1)
+    with shelf.ledger.path.open("ab") as ledger:
+        ledger.write(b'{"seq": 3')
+    assert [shelf.champion, shelf.champion] == [1, 1]
+    assert capsys.readouterr().err.count("was cut short by a kill; it does not count") == 1
+
+
 # ---- a champion that is not what it was
 
 

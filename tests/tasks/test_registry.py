@@ -9,6 +9,7 @@ from rnn_model.errors import IntegrityError
 from tasks.config import TrackingConfig, WindowConfig, home
 from tasks.handles import Decision, Effect
 from tasks.registry import ledger_path, register, registry_name, run_key
+from tasks.servers import Server, record
 
 
 def test_a_version_says_what_it_is_and_what_was_decided(shelf: Shelf) -> None:
@@ -90,3 +91,11 @@ def test_ledgers_of_two_stores_stand_apart() -> None:
 
 def test_a_new_password_leaves_the_ledger_where_it_is() -> None:
     assert ledger_path("sales", "http://me:old@mlflow.lan") == ledger_path("sales", "http://me:new@mlflow.lan")
+
+
+def test_the_data_folders_own_store_has_one_ledger_by_whatever_way_it_is_reached() -> None:
+    own = f"sqlite:///{home() / 'mlflow.db'}"
+    command = ("mlflow", "server")
+    record([Server(name="MLflow", pid=1, started=0.0, command=command, url="http://127.0.0.1:5000", store=own)])
+    assert ledger_path("sales", "http://127.0.0.1:5000") == ledger_path("sales", own)
+    assert ledger_path("sales", "http://127.0.0.1:5001") != ledger_path("sales", own)

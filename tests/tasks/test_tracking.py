@@ -142,6 +142,33 @@ def test_the_next_start_closes_runs_whose_process_is_gone_and_no_others(
     assert found == ["KILLED", "RUNNING", "RUNNING"]
 
 
+def test_a_number_that_another_process_got_since_does_not_keep_a_run_alive(
+    client: MlflowClient, parent: Run, store: TrackingConfig, linked: list[dict[str, str]]
+) -> None:
+    tags = {"carryover.host": socket.gethostname(), "carryover.pid": str(os.getpid())}
+    old = client.create_run(parent.experiment_id, start_time=1, tags=tags).info.run_id
+    with tracked(store, client.get_experiment(parent.experiment_id).name, "next", {}):
+        assert client.get_run(old).info.status == "KILLED"
+
+
+def test_the_next_start_fails_models_that_a_killed_run_was_logging_and_no_others(
+    client: MlflowClient, parent: Run, store: TrackingConfig, linked: list[dict[str, str]]
+) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+
+    def pending(host: str, pid: int) -> str:
+        tags = {"carryover.host": host, "carryover.pid": str(pid)}
+        run = client.create_run(parent.experiment_id, tags=tags)
+        return str(client.create_logged_model(parent.experiment_id, source_run_id=run.info.run_id).model_id)
+
+    here = socket.gethostname()
+    left = [pending(here, gone.pid), pending(here, os.getppid()), pending("another-machine", gone.pid)]
+    with tracked(store, client.get_experiment(parent.experiment_id).name, "next", {}):
+        found = [str(client.get_logged_model(model).status) for model in left]
+    assert found == ["FAILED", "PENDING", "PENDING"]
+
+
 # ---- what is logged
 
 

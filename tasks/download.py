@@ -1,0 +1,65 @@
+"""Models out of MLflow: those whose files lie on this machine stay where they are, others get one copy per content."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import mlflow
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+
+from rnn_model.artefact import MANIFEST, digest_json, open_checked, publish
+from rnn_model.checkpoint import CARD
+from rnn_model.errors import ConfigError, IntegrityError, ServiceError
+from tasks.config import home
+
+ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND", "BAD_REQUEST")
+
+
+def download_model(name: str, places: Sequence[str]) -> Path:
+    """The checked model folder at the first of these MLflow addresses that holds one; `name` is what was asked for.
+
+    What came over the network is kept under models/ of the data folder, by its content. It is fetched anew each time:
+    that the store still holds what was registered is to be seen, not remembered. Raises ConfigError where nothing is,
+    IntegrityError for files that are gone or changed, ServiceError.
+    """
+    for place in places:
+        with tempfile.TemporaryDirectory(prefix="carryover-") as temporary:
+            try:
+                here = _is_here(place)
+                local = Path(mlflow.artifacts.download_artifacts(place, dst_path=None if here else temporary))
+            except MlflowException as error:
+                if error.error_code not in ABSENT:
+                    raise ServiceError(
+                        f"model {name!r}: MLflow did not give it ({error.error_code}); try again"
+                    ) from None
+                continue
+            except OSError as error:
+                raise IntegrityError(f"model {name!r}: its files are gone from the store ({error.strerror})") from None
+            if found := list(local.rglob(CARD)):
+                return open_checked(found[0].parent) if here else _keep(found[0].parent)
+    raise ConfigError(
+        f"model {name!r}: MLflow has nothing there that carryover logged; name a pipeline, finetune or pretrain run, "
+        "or the address such a run printed"
+    )
+
+
+def _is_here(place: str) -> bool:
+    """Whether an MLflow address leads to files of this machine."""
+    repository = get_artifact_repository(place)
+    while hasattr(repository, "repo"):  # models:/ and runs:/ stand for another
+        repository = repository.repo
+    return isinstance(repository, LocalArtifactRepository)
+
+
+def _keep(folder: Path) -> Path:
+    """A downloaded model folder in its place by content, checked."""
+    listed = json.loads((open_checked(folder) / MANIFEST).read_text())["sha256"]
+
+    def copy(staging: Path) -> None:
+        shutil.copytree(folder, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+
+    return publish(home() / "models" / f"fetched-{digest_json(listed)[:16]}", copy)
