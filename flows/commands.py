@@ -9,6 +9,7 @@ from flows.evaluate import evaluate
 from flows.finetune import finetune
 from flows.forecast import forecast
 from flows.leaderboard import leaderboard
+from flows.monitor import monitor
 from flows.pipeline import pipeline
 from flows.pretrain import pretrain
 from flows.prove import prove
@@ -21,10 +22,11 @@ COMMANDS: dict[str, "Flow[..., Any]"] = {
     "finetune": finetune,
     "evaluate": evaluate,
     "forecast": forecast,
+    "monitor": monitor,
     "compare": compare,
     "leaderboard": leaderboard,
     "prove": prove,
     "rollback": rollback,
     "replay": replay,
 }
-SUMMARIZED = ("run", "evaluate", "compare", "leaderboard", "prove", "replay")  # what --summary writes out
+SUMMARIZED = ("run", "evaluate", "monitor", "compare", "leaderboard", "prove", "replay")  # what --summary writes out

@@ -16,14 +16,13 @@ from tasks.replay import Replay, print_replay
 from tasks.report import print_table, report_path
 from tasks.series_config import TargetConfig
 from tasks.tracking import finite, page
+from tasks.watch import Monitored
 
 
 def show(result: Any, parameters: dict[str, Any], summary: Path | None) -> None:
     """What a person wants to see when a command is done."""
     if isinstance(result, Forecast):
-        print(f"{result.series} series, {result.rows} rows written to {result.output}")
-        for series, rule in result.left_out.items():
-            print(f"no forecast for {series}: {rule}", file=sys.stderr)
+        show_forecast(result)
     elif isinstance(result, Model):
         print(f"model: {result.folder}")
         print(f"use it: carryover finetune --model {result.folder} --target.path FILE --target.freq FREQ")
@@ -37,6 +36,8 @@ def show(result: Any, parameters: dict[str, Any], summary: Path | None) -> None:
         print(result.sentence)
     elif isinstance(result, Leaderboard):
         print_board(result)
+    elif isinstance(result, Monitored):
+        show_monitored(result, parameters["target"].resolved())
     elif isinstance(result, Replay):
         show_replay(result)
     if summary is not None:
@@ -81,10 +82,31 @@ def show_outcome(result: Outcome, target: TargetConfig, model: Any) -> None:
     print(f"Make a forecast:    {program('carryover')} forecast {as_options(options | asked)}")
 
 
+def show_forecast(result: Forecast) -> None:
+    """What was written, and on stderr what was left out."""
+    print(f"{result.series} series, {result.rows} rows written to {result.output}")
+    for series, rule in result.left_out.items():
+        print(f"no forecast for {series}: {rule}", file=sys.stderr)
+
+
 def show_promotion(result: Promotion) -> None:
     """What became of the champion, in one line."""
     before, now = (f"version {v}" if v is not None else "none" for v in (result.previous, result.version))
     print(f"models:/{result.name}@champion: {before} -> {now} ({result.result})")
+
+
+def show_monitored(result: Monitored, target: TargetConfig) -> None:
+    """Realised beside promised, the verdict, and after an alarm what was done about it or is to be done."""
+    for name, value in result.realised.items():
+        figures = (f"{v:.4g}" if v is not None else "-" for v in (value, result.promised.get(name)))
+        print("{:<12} realised {:>8}   promised {:>8}".format(name, *figures))
+    print("Forecasts: " + "; ".join(f"{n} {what}" for what, n in result.account.items() if n))
+    print(result.sentence)
+    if result.told == "no server":
+        asked = {"target": target.model_dump(mode="json", exclude_defaults=True, exclude={"max_quarantined"})}
+        print(f"No Prefect server is set, so nothing starts by itself: {program('carryover')} run {as_options(asked)}")
+    elif result.told:
+        print(f"Prefect was told of the last alarm {'just now' if result.told == 'now' else 'before'}")
 
 
 def show_replay(result: Replay) -> None:
