@@ -83,10 +83,14 @@ def show_outcome(result: Outcome, target: TargetConfig, model: Any) -> None:
 
 
 def show_forecast(result: Forecast) -> None:
-    """What was written, and on stderr what was left out."""
-    print(f"{result.series} series, {result.rows} rows written to {result.output}")
+    """Who forecast how far, by which paths series were answered, and where that is; on stderr what was left out."""
+    paths = ", ".join(f"{count} {path}" for path, count in result.paths.items())
+    print(f"{result.target}: {result.series} series, {result.horizon} steps by {result.model} ({paths})")
+    print(result.sentence)
+    if result.output is not None:
+        print(f"{result.rows} rows written to {result.output}")
     for series, rule in result.left_out.items():
-        print(f"no forecast for {series}: {rule}", file=sys.stderr)
+        print(f"no forecast of the network for {series}: {rule}", file=sys.stderr)
 
 
 def show_promotion(result: Promotion) -> None:

@@ -50,7 +50,7 @@ def check_source(source: SourceConfig, horizon: int, target: TargetConfig | None
     return freq
 
 
-def check_output(output: Path) -> None:
+def check_output(output: Path | None) -> None:
     """Refuse a forecast file of another kind. Raises ConfigError."""
-    if output.suffix.lower() != ".parquet":
-        raise ConfigError(f"output {output} does not end in .parquet; forecasts are written as Parquet")
+    if output is not None and output.suffix.lower() not in (".parquet", ".csv"):
+        raise ConfigError(f"output {output} ends in neither .parquet nor .csv; forecasts are written as one of them")

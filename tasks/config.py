@@ -31,7 +31,15 @@ def home() -> Path:
     return Path(os.environ.get("CARRYOVER_HOME") or PROJECT / "data").resolve()
 
 
-class HorizonConfig(Section):
+class StepsConfig(Section):
+    """How far ahead to forecast, where the model may have its own answer."""
+
+    horizon: int | None = Field(
+        None, ge=1, le=HORIZON_LIMIT, description="steps to forecast; none: what the model was tuned for, else 8"
+    )
+
+
+class HorizonConfig(StepsConfig):
     """How far ahead to forecast."""
 
     horizon: int = Field(8, ge=1, le=HORIZON_LIMIT, description="steps to forecast")
@@ -110,6 +118,18 @@ class BacktestConfig(Section):
     baseline_history: int = Field(
         1000, ge=10, le=1_000_000, description="most recent points a statistical baseline is fitted to"
     )
+
+
+class ForecastConfig(Section):
+    """How series are answered that are not like the others, and in which files."""
+
+    fallback: Literal["naive", "none"] = Field(
+        "naive", description="a series whose faulty values the network refuses: its last season again, or left out"
+    )
+    short: int | None = Field(
+        None, ge=1, le=100_000, description="values under which a series is marked short; none: a season, 3 at least"
+    )
+    csv: bool = Field(False, description="publish forecast.csv beside forecast.parquet")
 
 
 class JudgingConfig(Section):

@@ -1,55 +1,152 @@
-"""The forecast stage: a model and fresh series in, a Parquet file of deciles out, atomically."""
+"""The forecast stage: a model pinned, every series answered, and the answers published as one set with a log line."""
 
-import io
+import json
+import re
 from pathlib import Path
 
 import polars as pl
+import yaml
 from prefect import task
 
 from rnn_model.artefact import open_checked, write_file
-from rnn_model.checkpoint import load_model
-from rnn_model.errors import ConfigError, DataError
+from rnn_model.checkpoint import ModelCard, load_model, weights_digest
+from rnn_model.config import HORIZON_LIMIT
+from rnn_model.errors import ConfigError, DataError, IntegrityError
 from rnn_model.forecasting import check_horizon
-from tasks.forecaster import check_freq, forecast_frame, usable_series
+from rnn_model.network import Network
+from tasks.answers import Answers, answer_series
+from tasks.batches import Work, csv_bytes, intact, parquet_bytes, publish_work
+from tasks.champion import champion
+from tasks.config import ForecastConfig, HorizonConfig, StepsConfig, TrackingConfig
+from tasks.forecast_log import Batch, read_log
+from tasks.forecaster import check_freq
 from tasks.frequency import ANY
-from tasks.handles import Dataset, Forecast
+from tasks.handles import CHAMPION, Dataset, Forecast, Pinned
 from tasks.progress import show_table
+from tasks.registry import checked, contents, registry_name, run_key, store
 from tasks.series_config import TargetConfig
+from tasks.tracking import fetch_model
+
+REGISTERED = re.compile(r"models:/([^/@]+)(?:/([0-9]+)|@champion)")
 
 
 @task
-def write_forecast(dataset: Dataset, config: TargetConfig, model: Path, horizon: int, output: Path) -> Forecast:
-    """Continue every series of a data set and write unique_id, ds, cutoff, y_hat and the deciles to `output`."""
-    made = forecast_dataset(dataset, config, model, horizon, output)
-    rows = [{"series": made.series, "rows": made.rows, "left out": len(made.left_out), "file": str(made.output)}]
-    show_table(table=rows, key="forecast", description=f"{dataset.name}, {horizon} steps from each series' end")
+def pin_model(name: str, target: str, tracking: TrackingConfig) -> Pinned:
+    """As `pin`."""
+    return pin(name, target, tracking)
+
+
+@task
+def publish_forecasts(
+    dataset: Dataset, target: TargetConfig, pinned: Pinned, steps: StepsConfig, config: ForecastConfig, force: bool
+) -> Forecast:
+    """As `forecast_dataset`; the flow run shows what was published."""
+    made = forecast_dataset(dataset, target, pinned, steps, config, force)
+    rows = [{"path": path, "series": count} for path, count in made.paths.items()]
+    words = f"{made.target}, {made.horizon} steps by {made.model}: {made.sentence}"
+    show_table(table=rows, key="forecast", description=words)
     return made
 
 
-def forecast_dataset(dataset: Dataset, config: TargetConfig, model: Path, horizon: int, output: Path) -> Forecast:
-    """As `write_forecast`. Series that cannot be forecast are named in the result; `output` is whole or untouched."""
-    network, card = load_model(model)
+@task
+def copy_forecast(made: Forecast, output: Path) -> Forecast:
+    """The published forecasts once more, as the Parquet or CSV file that was asked for. Raises WriteError."""
+    frame = pl.read_parquet(open_checked(made.folder) / made.data.name)
+    write_file(output, csv_bytes(frame) if output.suffix.lower() == ".csv" else parquet_bytes(frame))
+    return made.model_copy(update={"output": output})
+
+
+def pin(name: str, target: str, tracking: TrackingConfig) -> Pinned:
+    """The model behind a name, by its version where it is registered, its files and weights checked.
+
+    `champion` is the registered @champion of the target. Raises IntegrityError where there is none, or where a version
+    was deleted, never became READY, or its files are gone or changed; ConfigError for a name that leads nowhere.
+    """
+    asked = REGISTERED.fullmatch(name)
+    if name == CHAMPION or (asked and asked[2] is None):
+        registered = asked[1] if asked else registry_name(target)
+        found = champion(registered, tracking)
+        if found is None:
+            raise IntegrityError(
+                f"model {registered} has no champion yet; carryover run promotes one where the gate says so, carryover "
+                f"rollback {registered} --version N names one, and --model base needs none"
+            )
+        registered, number = found.name, found.version
+        folder, (weights, card) = found.folder, contents(found.folder)
+    elif asked:
+        registered, number = asked[1], int(asked[2])
+        with store(tracking) as client:
+            folder, weights, card = checked(client, registered, number, tracking)
+    else:
+        folder = fetch_model(name, tracking)
+        weights, card = contents(folder)
+        return Pinned(address=name, folder=folder, weights=weights, horizon=own_horizon(folder, card))
+    address, steps = f"models:/{registered}/{number}", own_horizon(folder, card)
+    return Pinned(address=address, version=number, folder=folder, weights=weights, horizon=steps)
+
+
+def own_horizon(folder: Path, card: ModelCard) -> int:
+    """The horizon a model was made for: of a logged one, what its signature says; of a folder, what its card tells.
+
+    A network that was tuned decodes as many steps as its parent, so its card does not tell; nor does that of one for
+    every frequency. Raises IntegrityError for a signature that cannot be read.
+    """
+    signed = folder.parents[1] / "MLmodel"
+    if signed.is_file():
+        try:
+            params = json.loads(yaml.safe_load(signed.read_text())["signature"]["params"])
+            return HorizonConfig(horizon=next(p["default"] for p in params if p["name"] == "horizon")).horizon
+        except (ValueError, KeyError, TypeError, StopIteration, yaml.YAMLError):
+            raise IntegrityError(
+                f"{signed}: names no horizon from 1 to {HORIZON_LIMIT}; log the model anew, or give its folder"
+            ) from None
+    tells = card.freq != ANY and "parent" not in card.lineage
+    return card.horizon if tells else min(card.horizon, HorizonConfig().horizon)
+
+
+def forecast_dataset(
+    dataset: Dataset, target: TargetConfig, pinned: Pinned, steps: StepsConfig, config: ForecastConfig, force: bool
+) -> Forecast:
+    """Answer every series of a data set by one model, publish the answers, and add them to the target's log.
+
+    What was published once (equal data, settings, weights and code) and is intact is not made again, unless by `force`.
+    Raises DataError, ConfigError or IntegrityError; what was published before stands in any case.
+    """
+    network, card = opened(pinned, dataset)
+    horizon = steps.horizon or pinned.horizon
+    check_horizon(card.horizon, horizon)
+    work = Work(
+        name=target.title,
+        key=forecast_key(dataset, pinned, card, horizon, config),
+        dataset=dataset,
+        pinned=pinned,
+        horizon=horizon,
+        as_of=target.as_of,
+        csv=config.csv,
+        force=force,
+    )
+    known = read_log(target.title).made(work.key)
+    if known and not force and intact(known):
+        return told(known, "already", config.csv)
+    rows = pl.read_parquet(open_checked(dataset.folder) / dataset.data.name)
+    answers = answer_series(network, card, rows, dataset, horizon, config)
+    stop_if_too_many(dataset.name, answers, rows["unique_id"].n_unique(), target.max_quarantined)
+    batch, result = publish_work(work, answers)
+    return told(batch, result, config.csv)
+
+
+def opened(pinned: Pinned, dataset: Dataset) -> tuple[Network, ModelCard]:
+    """The pinned network, and its card in the rhythm of the data. Raises ConfigError where the two do not go together,
+    IntegrityError where the files are no longer those that were pinned."""
+    network, card = load_model(pinned.folder)
+    if weights_digest(network) != pinned.weights:
+        raise IntegrityError(f"{pinned.folder}: its weights changed since the batch began; run it again")
     if card.freq == ANY:
         card = card.model_copy(update={"freq": dataset.freq, "periods": dataset.periods, "gaps": dataset.gaps})
     check_freq(card, dataset.freq)
     check_same("gaps", card.gaps, dataset.gaps)
     check_same("season", card.periods[0], dataset.periods[0])
-    check_horizon(card.horizon, horizon)
-    open_checked(dataset.folder)
-    used, quarantine = usable_series(pl.read_parquet(dataset.data), card)
-    share = quarantine.height / (quarantine.height + used["unique_id"].n_unique())
-    if share > config.max_quarantined:
-        raise DataError(
-            f"{dataset.name}: {quarantine.height} series cannot be forecast, a share of {share:.0%} (allowed: "
-            f"{config.max_quarantined:.0%}): {', '.join(sorted(set(quarantine['rule'])))}; mend the data, or raise "
-            "--target.max_quarantined"
-        )
-    frame = forecast_frame(network, card, used, horizon)
-    buffer = io.BytesIO()
-    frame.write_parquet(buffer)
-    write_file(output, buffer.getvalue())
-    left_out = dict(quarantine.select("unique_id", "rule").iter_rows())
-    return Forecast(output=output, rows=frame.height, series=used["unique_id"].n_unique(), left_out=left_out)
+    return network, card
 
 
 def check_same(option: str, made: object, given: object) -> None:
@@ -58,3 +155,42 @@ def check_same(option: str, made: object, given: object) -> None:
         raise ConfigError(
             f"the model was made with {option} {made}, the target has {given}; use --target.{option} {made}"
         )
+
+
+def forecast_key(dataset: Dataset, pinned: Pinned, card: ModelCard, horizon: int, config: ForecastConfig) -> str:
+    """What a set of forecasts is known by: equal keys, equal forecasts. A CSV beside them changes none."""
+    asked = {"horizon": horizon, "season": dataset.season, "freq": dataset.freq, "version": pinned.version}
+    asked |= config.model_dump(exclude={"csv"}) | {"card": card.model_dump(mode="json")}
+    return run_key(f"{dataset.fingerprint} {pinned.weights}", asked)
+
+
+def stop_if_too_many(name: str, answers: Answers, series: int, allowed: float) -> None:
+    """Raise DataError when the network could not forecast more than the declared share of the series."""
+    share = answers.left_out.height / series
+    if share > allowed:
+        raise DataError(
+            f"{name}: {answers.left_out.height} series cannot be forecast, a share of {share:.0%} (allowed: "
+            f"{allowed:.0%}): {', '.join(sorted(set(answers.left_out['rule'])))}; mend the data, or raise "
+            "--target.max_quarantined"
+        )
+
+
+def told(batch: Batch, result: str, csv: bool) -> Forecast:
+    """A batch as the flow hands it on."""
+    when = batch.time[:16].replace("T", " ")
+    sentence = {
+        "published": f"published as {batch.folder}",
+        "mended": f"published on {when} UTC; its files were gone or changed, and are made again as {batch.folder}",
+        "already": f"nothing to do: published as {batch.folder} on {when} UTC",
+    }[result]
+    if csv and not (batch.folder / "forecast.csv").is_file():
+        sentence += ", without forecast.csv; --output FILE.csv writes one"
+    lines = pl.read_parquet(batch.folder / "left_out.parquet").select("unique_id", "path", "rule")
+    return Forecast.model_validate(
+        {
+            "result": result,
+            "sentence": sentence,
+            "left_out": {series: f"{path}: {rule}" for series, path, rule in lines.iter_rows()},
+            **batch.model_dump(include={"target", "folder", "model", "horizon", "series", "rows", "paths"}),
+        }
+    )

@@ -70,17 +70,22 @@ def forecast_frame(network: Network, card: ModelCard, used: pl.DataFrame, horizo
     windows = frame_windows(used, card.periods)
     index = windows.at(windows.end)
     deciles = forecast_windows(network, windows, index, horizon, card.calibration)
+    flat = deciles.reshape(-1, deciles.shape[-1])
+    columns = {"y_hat": flat[:, MEDIAN]} | {q: flat[:, i] for i, q in enumerate(DECILES)}
+    times = step_times(used, card.freq, horizon)
+    return pl.concat([times, pl.DataFrame(columns)], how="horizontal").select(COLUMNS)
+
+
+def step_times(used: pl.DataFrame, freq: str, horizon: int) -> pl.DataFrame:
+    """unique_id, ds, cutoff of the `horizon` steps after the end of every series of `used`, in its order."""
     last = used.group_by("unique_id", maintain_order=True).agg(first=pl.col("ds").first(), n=pl.len().cast(pl.Int64))
     steps = last.join(pl.DataFrame({"step": range(1, horizon + 1)}), how="cross", maintain_order="left_right")
-    frequency = parse_frequency(card.freq)
-    times = steps.select(
+    frequency = parse_frequency(freq)
+    return steps.select(
         "unique_id",
         grid_time(frequency, pl.col("first"), pl.col("n") - 1 + pl.col("step")).alias("ds"),
         grid_time(frequency, pl.col("first"), pl.col("n") - 1).alias("cutoff"),
     )
-    flat = deciles.reshape(-1, deciles.shape[-1])
-    columns = {"y_hat": flat[:, MEDIAN]} | {q: flat[:, i] for i, q in enumerate(DECILES)}
-    return pl.concat([times, pl.DataFrame(columns)], how="horizontal").select(COLUMNS)
 
 
 def check_freq(card: ModelCard, freq: str) -> None:

@@ -233,13 +233,37 @@ class Promotion(Section):
     sentence: str
 
 
-class Forecast(Section):
-    """A written forecast file."""
+class Pinned(Section):
+    """What forecasts a whole batch, whatever becomes of an alias meanwhile."""
 
-    output: Path
-    rows: int
+    address: str = Field(description="models:/sales/3, base, a folder or a run id")
+    version: int | None = Field(None, description="version of the registered model")
+    folder: Path
+    weights: str
+    horizon: int = Field(description="steps where none are asked for")
+
+
+class Forecast(Section):
+    """A published set of forecasts."""
+
+    result: Literal["published", "mended", "already"] = Field(
+        description="mended: the files of an earlier one were gone or changed; already: nothing was done"
+    )
+    sentence: str
+    target: str
+    folder: Path
+    model: str = Field(description="address of what forecast")
+    horizon: int
     series: int
-    left_out: dict[str, str] = Field(description="series without a forecast, and the rule each one breaks")
+    rows: int
+    paths: dict[str, int] = Field(description="how series were answered -> how many; none: left out")
+    left_out: dict[str, str] = Field(description="series without a forecast of the network -> its path and the rule")
+    output: Path | None = Field(None, description="the copy that was asked for")
+
+    @property
+    def data(self) -> Path:
+        """The Parquet file."""
+        return self.folder / "forecast.parquet"
 
 
 class Products(Section):

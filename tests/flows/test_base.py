@@ -66,8 +66,8 @@ def test_it_forecasts_any_frequency_without_training(tmp_path: Path, freq: str, 
     frames = [pl.DataFrame({"unique_id": name, "ds": ds[: len(y)], "y": y}) for name, y in values.items()]
     pl.concat(frames).write_parquet(tmp_path / "in.parquet")
     target = TargetConfig(path=str(tmp_path / "in.parquet"), freq=freq)
-    made = forecast(tmp_path / "out.parquet", target=target, window=HorizonConfig(horizon=horizon))
-    out = pl.read_parquet(made.output)
+    made = forecast(target=target, window=HorizonConfig(horizon=horizon))
+    out = pl.read_parquet(made.data)
     assert out.group_by("unique_id").len().sort("unique_id").rows() == [(name, horizon) for name in sorted(values)]
     assert np.isfinite(out.select(DECILES).to_numpy()).all()
     assert (np.diff(out.select(DECILES).to_numpy()) >= 0).all()

@@ -173,7 +173,8 @@ class TestRuns:
         options = [*mapped(tmp_path / "short.csv"), "--window.horizon", "6", "--output", str(output)]
         assert run(["forecast", "--model", model, *options]) == 0
         frame = pl.read_parquet(output)
-        assert frame.columns == ["unique_id", "ds", "cutoff", "y_hat", *(f"0.{i}" for i in range(1, 10))]
+        assert frame.columns == ["unique_id", "ds", "cutoff", "y_hat", *(f"0.{i}" for i in range(1, 10)), "path"]
+        assert frame["path"].unique().to_list() == ["short"]
         assert frame.group_by("unique_id").len().sort("unique_id").rows() == [("north", 6), ("south", 6), ("west", 6)]
         assert frame.null_count().sum_horizontal().item() == 0
 

@@ -34,15 +34,10 @@ def starting_from(outcome: Outcome) -> PretrainConfig:
 
 
 def test_logged_model_forecasts_what_the_model_folder_forecasts(outcome: Outcome, target: Path, home: Path) -> None:
-    made = forecast(
-        home / "f.parquet",
-        str(outcome.model.folder),
-        months(target),
-        HorizonConfig(horizon=HORIZON),
-    )
+    made = forecast(str(outcome.model.folder), months(target), HorizonConfig(horizon=HORIZON))
     mlflow.set_tracking_uri(outcome.run.uri)
     served = mlflow.pyfunc.load_model(outcome.model_uri).predict(series().to_pandas())
-    written = pl.read_parquet(made.output)
+    written = pl.read_parquet(made.data)
     assert (
         pl.from_pandas(served).sort("unique_id", "ds")["0.9"].to_list()
         == written.sort("unique_id", "ds")["0.9"].to_list()
@@ -65,9 +60,10 @@ def test_logged_model_holds_no_pickle(outcome: Outcome) -> None:
 
 def test_forecast_by_run_id_equals_forecast_by_folder(outcome: Outcome, target: Path, home: Path) -> None:
     config, horizon = months(target), HorizonConfig(horizon=HORIZON)
-    by_run = forecast(home / "run.parquet", outcome.run.run_id, config, horizon)
-    by_folder = forecast(home / "folder.parquet", str(outcome.model.folder), config, horizon)
-    assert pl.read_parquet(by_run.output).equals(pl.read_parquet(by_folder.output))
+    by_run = forecast(outcome.run.run_id, config, horizon, force=True)
+    by_folder = forecast(str(outcome.model.folder), config, horizon, force=True)
+    assert by_run.folder != by_folder.folder
+    assert pl.read_parquet(by_run.data).equals(pl.read_parquet(by_folder.data))
 
 
 def test_evaluate_alone_gives_the_pipelines_figures(outcome: Outcome, target: Path) -> None:
@@ -90,7 +86,7 @@ def test_pretrain_then_finetune_alone_give_the_pipelines_weights(outcome: Outcom
 
 
 def test_logged_model_predicts_bit_equal_in_a_new_process(outcome: Outcome, target: Path, home: Path) -> None:
-    made = forecast(home / "here.parquet", str(outcome.model.folder), months(target), HorizonConfig(horizon=HORIZON))
+    made = forecast(str(outcome.model.folder), months(target), HorizonConfig(horizon=HORIZON))
     script = (
         "import sys, mlflow, pandas; mlflow.set_tracking_uri(sys.argv[1]);"
         "mlflow.pyfunc.load_model(sys.argv[2]).predict(pandas.read_parquet(sys.argv[3])).to_parquet(sys.argv[4])"
@@ -98,7 +94,7 @@ def test_logged_model_predicts_bit_equal_in_a_new_process(outcome: Outcome, targ
     there = home / "there.parquet"
     arguments = [outcome.run.uri, str(outcome.model_uri), str(target), str(there)]
     subprocess.run([sys.executable, "-c", script, *arguments], check=True, timeout=120, capture_output=True)
-    both = [pl.read_parquet(path).sort("unique_id", "ds").select(COLUMNS) for path in (made.output, there)]
+    both = [pl.read_parquet(path).sort("unique_id", "ds").select(COLUMNS) for path in (made.data, there)]
     assert both[0].equals(both[1])
 
 
@@ -131,7 +127,7 @@ def test_a_forecast_with_another_gap_policy_than_the_models_is_refused(
     outcome: Outcome, target: Path, home: Path
 ) -> None:
     with pytest.raises(ConfigError, match="made with gaps missing"):
-        forecast(home / "never.parquet", str(outcome.model.folder), months(target, gaps="zero"))
+        forecast(str(outcome.model.folder), months(target, gaps="zero"), output=home / "never.parquet", force=True)
     assert not (home / "never.parquet").exists()
 
 

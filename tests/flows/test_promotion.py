@@ -8,10 +8,12 @@ import polars as pl
 import pytest
 from mlflow.tracking import MlflowClient
 
+from flows.forecast import forecast
 from flows.pipeline import pipeline
 from rnn_model.checkpoint import load_card
 from tasks.champion import champion
 from tasks.config import NOTHING, BacktestConfig, FinetuneConfig, GateConfig, TrackingConfig, WindowConfig
+from tasks.forecast_log import published
 from tasks.handles import Outcome
 from tasks.series_config import ColumnsConfig, TargetConfig
 
@@ -51,6 +53,12 @@ def night(path: Path, **sections: object) -> Outcome:
     }
     target = TargetConfig(path=str(path), freq="MS", columns=ColumnsConfig(segment="region"))
     return pipeline(target=target, **(usual | sections))
+
+
+def champion_folder(name: str) -> Path:
+    found = champion(name, TrackingConfig())
+    assert found is not None
+    return found.folder
 
 
 def version_of(name: str) -> int | None:
@@ -93,6 +101,16 @@ def test_the_same_night_again_changes_nothing(first: Outcome, tmp_path: Path) ->
     assert again.evaluation.table["champion"] == again.evaluation.table["zero-shot"]
     assert version_of("growing") == 1
     assert len(MlflowClient(first.run.uri).search_model_versions("name = 'growing'")) == 1
+
+
+@pytest.mark.usefixtures("first")
+def test_the_champion_forecasts_as_far_as_it_was_tuned_for(tmp_path: Path) -> None:
+    target = TargetConfig(path=str(growing(tmp_path / "growing.parquet")), freq="MS")
+    made = forecast("champion", target)
+    assert (made.model, made.horizon, made.paths) == ("models:/growing/1", HORIZON, {"model": 12})
+    assert made.horizon < load_card(champion_folder("growing")).horizon  # the base model's, which decodes more
+    (batch,) = published("growing")
+    assert (batch.version, batch.folder) == (1, made.folder)
 
 
 @pytest.mark.usefixtures("first")

@@ -195,7 +195,7 @@ def test_the_champion_predicts_bit_equal_in_a_new_process(
     outcome: Outcome, promoted: str, target: Path, home: Path
 ) -> None:
     config = TargetConfig(path=str(target), freq="MS")
-    made = forecast(home / "h.parquet", str(outcome.model.folder), config, HorizonConfig(horizon=HORIZON))
+    made = forecast(str(outcome.model.folder), config, HorizonConfig(horizon=HORIZON))
     script = (
         "import sys, mlflow, pandas; mlflow.set_tracking_uri(sys.argv[1]);"
         "mlflow.pyfunc.load_model(sys.argv[2]).predict(pandas.read_parquet(sys.argv[3])).to_parquet(sys.argv[4])"
@@ -203,7 +203,7 @@ def test_the_champion_predicts_bit_equal_in_a_new_process(
     there = home / "t.parquet"
     command = [sys.executable, "-c", script, outcome.run.uri, promoted, str(target), str(there)]
     subprocess.run(command, check=True, timeout=200, capture_output=True, cwd=PROJECT)
-    both = [pl.read_parquet(path).sort("unique_id", "ds").select(COLUMNS) for path in (made.output, there)]
+    both = [pl.read_parquet(path).sort("unique_id", "ds").select(COLUMNS) for path in (made.data, there)]
     assert both[0].equals(both[1])
 
 

@@ -206,8 +206,9 @@ def test_the_sources_frequency_is_the_targets_where_none_is_given() -> None:
 
 
 def test_a_forecast_file_of_another_kind_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"does not end in \.parquet"):
-        check_output(Path("next.csv"))
+    check_output(Path("next.csv"))
+    with pytest.raises(ConfigError, match=r"next\.xlsx ends in neither \.parquet nor \.csv"):
+        check_output(Path("next.xlsx"))
 
 
 @pytest.mark.parametrize("name", ["../escaped", "a/b", "a\nb", "", "x" * 101, ".hidden"])

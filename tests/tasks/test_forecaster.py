@@ -1,31 +1,23 @@
-"""Every usable series continued on its own calendar, the others named, and the output file whole or untouched."""
+"""Every usable series continued on its own calendar, the others named."""
 
-import errno
-from collections.abc import Callable
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 
-from rnn_model.checkpoint import ModelCard, save_model
+from rnn_model.checkpoint import ModelCard
 from rnn_model.config import ModelConfig
-from rnn_model.errors import CarryoverError, ConfigError, DataError, IntegrityError, WriteError
+from rnn_model.errors import ConfigError, DataError
 from rnn_model.network import Network, build_network
 from tasks.contract import frame_windows
-from tasks.forecast import forecast_dataset
 from tasks.forecaster import COLUMNS, check_freq, forecast_frame, forecast_windows, usable_series
 from tasks.frequency import parse_frequency
-from tasks.handles import Dataset
-from tasks.ingest import ingest_files
-from tasks.series_config import SeriesConfig, TargetConfig
 
 DECILES = ["0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9"]
 HORIZON, CONTEXT = 4, 16
 DAY = datetime(2024, 1, 1)
-Ingested = Callable[..., Dataset]
 
 
 @pytest.fixture(scope="module")
@@ -38,24 +30,6 @@ def network() -> Network:
 def card(network: Network, freq: str) -> ModelCard:
     periods = parse_frequency(freq).periods
     return ModelCard(model=network.config, freq=freq, periods=periods, horizon=HORIZON, strategy="pretrain")
-
-
-@pytest.fixture
-def model(network: Network, tmp_path: Path) -> Path:
-    """The tiny network as a folder, for daily series."""
-    return save_model(network, card(network, "D"), tmp_path / "model")
-
-
-@pytest.fixture
-def ingested(tmp_path: Path) -> Ingested:
-    """Daily series from 2024-01-01 on as an ingested data set."""
-
-    def call(freq: str = "D", **series: list[float | None]) -> Dataset:
-        path = tmp_path / "rows.parquet"
-        rows(**series).write_parquet(path)
-        return ingest_files(SeriesConfig(path=str(path), freq=freq), "rows", tmp_path / "raw")
-
-    return call
 
 
 def rows(**series: list[float | None]) -> pl.DataFrame:
@@ -189,110 +163,3 @@ def test_a_gap_before_the_end_is_laid_on_the_grid(network: Network) -> None:
 def test_with_no_series_left_the_reasons_are_given(network: Network) -> None:
     with pytest.raises(DataError, match=r"no series can be forecast \(infinite value, no value at all\)"):
         usable_series(rows(a=[float("inf")], b=[None]), card(network, "D"))
-
-
-# the file
-
-
-def test_the_file_holds_the_forecast_of_every_usable_series(
-    network: Network, ingested: Ingested, model: Path, tmp_path: Path
-) -> None:
-    output = tmp_path / "out" / "forecast.parquet"
-    made = forecast_dataset(
-        ingested(**GOOD, bad=[float("inf")]), TargetConfig(max_quarantined=0.25), model, HORIZON, output
-    )
-    expected = forecast_frame(network, card(network, "D"), rows(**GOOD), HORIZON)
-    assert pl.read_parquet(output).equals(expected)
-    assert (made.rows, made.series, made.left_out) == (3 * HORIZON, 3, {"bad": "infinite value"})
-
-
-def test_the_same_forecast_twice_gives_the_same_bytes(ingested: Ingested, model: Path, tmp_path: Path) -> None:
-    dataset, output = ingested(**GOOD), tmp_path / "forecast.parquet"
-    forecast_dataset(dataset, TargetConfig(), model, HORIZON, output)
-    first = output.read_bytes()
-    forecast_dataset(dataset, TargetConfig(), model, HORIZON, output)
-    assert output.read_bytes() == first
-
-
-def full_disk(*_: object) -> None:
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-
-def damage_data(dataset: Dataset, model: Path, patch: pytest.MonkeyPatch) -> None:
-    dataset.data.write_bytes(b"PAR1")
-
-
-def damage_model(dataset: Dataset, model: Path, patch: pytest.MonkeyPatch) -> None:
-    (model / "weights.safetensors").write_bytes(b"")
-
-
-def fill_disk(dataset: Dataset, model: Path, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Path, "write_bytes", full_disk)
-
-
-def fail_rename(dataset: Dataset, model: Path, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Path, "replace", full_disk)
-
-
-@pytest.mark.parametrize(
-    ("fault", "error"),
-    [
-        (damage_data, IntegrityError),
-        (damage_model, IntegrityError),
-        (fill_disk, WriteError),
-        (fail_rename, WriteError),
-    ],
-)
-def test_a_run_that_fails_leaves_the_old_file_and_nothing_else(
-    ingested: Ingested,
-    model: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    fault: Callable[[Dataset, Path, pytest.MonkeyPatch], None],
-    error: type[CarryoverError],
-) -> None:
-    dataset, output = ingested(**GOOD), tmp_path / "out" / "forecast.parquet"
-    output.parent.mkdir()
-    output.write_bytes(b"yesterday")
-    fault(dataset, model, monkeypatch)
-    with pytest.raises(error):
-        forecast_dataset(dataset, TargetConfig(), model, HORIZON, output)
-    assert output.read_bytes() == b"yesterday"
-    assert list(output.parent.iterdir()) == [output]
-
-
-def test_a_horizon_past_what_the_model_answers_is_refused_with_its_limit(
-    ingested: Ingested, model: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(ConfigError, match="horizon 7: this model answers 1 to 6 steps"):
-        forecast_dataset(ingested(**GOOD), TargetConfig(), model, 7, tmp_path / "forecast.parquet")
-
-
-def test_a_target_of_another_frequency_is_refused(ingested: Ingested, model: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="made for freq D, the target has h"):
-        forecast_dataset(ingested(freq="h", **GOOD), TargetConfig(), model, HORIZON, tmp_path / "forecast.parquet")
-
-
-def test_more_series_left_out_than_allowed_stop_the_run_with_share_and_rule(
-    ingested: Ingested, model: Path, tmp_path: Path
-) -> None:
-    output = tmp_path / "forecast.parquet"
-    with pytest.raises(
-        DataError, match=r"1 series cannot be forecast, a share of 25% \(allowed: 20%\): infinite value"
-    ):
-        forecast_dataset(ingested(**GOOD, bad=[float("inf")]), TargetConfig(), model, HORIZON, output)
-    assert not output.exists()
-
-
-def test_a_target_whose_gaps_mean_something_else_is_refused_with_both(
-    ingested: Ingested, model: Path, tmp_path: Path
-) -> None:
-    dataset = ingested(**GOOD).model_copy(update={"gaps": "zero"})
-    with pytest.raises(ConfigError, match=r"made with gaps missing, the target has zero; use --target\.gaps missing"):
-        forecast_dataset(dataset, TargetConfig(), model, HORIZON, tmp_path / "forecast.parquet")
-
-
-def test_a_target_of_another_season_is_refused_with_both(ingested: Ingested, model: Path, tmp_path: Path) -> None:
-    dataset = ingested(**GOOD).model_copy(update={"periods": (5, 5)})
-    with pytest.raises(ConfigError, match=r"made with season 7, the target has 5; use --target\.season 7"):
-        forecast_dataset(dataset, TargetConfig(), model, HORIZON, tmp_path / "forecast.parquet")

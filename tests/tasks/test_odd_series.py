@@ -11,7 +11,8 @@ import pytest
 from rnn_model.checkpoint import ModelCard, save_model
 from rnn_model.config import DECILES, ModelConfig
 from rnn_model.network import build_network
-from tasks.forecast import forecast_dataset
+from tasks.config import ForecastConfig, StepsConfig, TrackingConfig
+from tasks.forecast import forecast_dataset, pin
 from tasks.frequency import ANY
 from tasks.handles import Dataset, Forecast
 from tasks.series_config import TargetConfig
@@ -35,10 +36,10 @@ SERIES = {  # days from 2024-01-01 on, as a CSV would have them
     "beyond": ["1", "-2e300", "2"],
 }
 LEFT_OUT = {
-    "no value": "no value at all",
-    "silent": f"no value in the last {CONTEXT} steps",
-    "infinite": "infinite value",
-    "beyond": "beyond 1e300",
+    "no value": "none: no value at all",
+    "silent": f"none: no value in the last {CONTEXT} steps",
+    "infinite": "none: infinite value; over 10% of its rows are faulty",
+    "beyond": "none: beyond 1e300; over 10% of its rows are faulty",
 }
 
 
@@ -57,8 +58,10 @@ def made(request: pytest.FixtureRequest, read: Callable[..., Dataset], tmp_path:
     days = pl.date_range(pl.date(2024, 1, 1), pl.date(2024, 12, 31), eager=True).cast(pl.String).to_list()
     lines = [f"{name},{day},{y}" for name, values in SERIES.items() for day, y in zip(days, values, strict=False)]
     dataset = read("\n".join(["unique_id,ds,y", *lines]))
-    result = forecast_dataset(dataset, TargetConfig(max_quarantined=1.0), model, STEPS, tmp_path / "out.parquet")
-    frame = pl.read_parquet(result.output)
+    pinned, steps = pin(str(model), "odd", TrackingConfig()), StepsConfig(horizon=STEPS)
+    config = TargetConfig(path="odd.csv", freq="D", max_quarantined=1.0)
+    result = forecast_dataset(dataset, config, pinned, steps, ForecastConfig(), force=False)
+    frame = pl.read_parquet(result.data)
     return Made(result, {str(name): own for (name,), own in frame.group_by("unique_id")})
 
 

@@ -1,0 +1,129 @@
+"""A set of forecasts on disk: one folder that appears whole or not at all, then one line of the target's log."""
+
+import hashlib
+import io
+import json
+from itertools import count
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+from pydantic import Field
+
+from rnn_model.artefact import open_checked, publish, sha256_file
+from rnn_model.config import Section
+from rnn_model.errors import IntegrityError
+from tasks.answers import Answers
+from tasks.forecast_log import Batch, ForecastLog, append_batch, forecasts_folder, read_log
+from tasks.handles import Dataset, Pinned
+from tasks.registry import locked, registry_name
+
+FORECASTS, CSV, LEFT_OUT, ABOUT = "forecast.parquet", "forecast.csv", "left_out.parquet", "about.json"
+KEY_SHOWN = 12  # characters of the key in a folder's name
+FORMULA = r"^([=+\-@\t\r])"  # how a text begins that a spreadsheet would run (OWASP, CSV injection)
+
+
+class Work(Section):
+    """What is to be published, but for the answers."""
+
+    name: str = Field(description="the target's")
+    key: str
+    dataset: Dataset
+    pinned: Pinned
+    horizon: int
+    as_of: str | None
+    csv: bool
+    force: bool = Field(description="a new batch, even where an equal one is there")
+
+
+def publish_work(work: Work, answers: Answers) -> tuple[Batch, Literal["published", "mended", "already"]]:
+    """Publish answers and log them, one writer at a time.
+
+    A kill between the two leaves a folder that does not count; the next run takes it. Where an equal batch was logged
+    and its files are gone or changed, they are put back. Raises WriteError; what was published before stands.
+    """
+    data = parquet_bytes(answers.forecasts)
+    digest = hashlib.sha256(data).hexdigest()
+    with locked(forecasts_folder(work.name) / "log.jsonl"):
+        log = read_log(work.name)
+        known = None if work.force else log.made(work.key)
+        if known and intact(known):
+            return known, "already"
+        mends = known is not None and known.digest == digest
+        folder = known.folder if known and mends else free_folder(log, work, answers)
+        publish(folder, lambda staging: write(staging, work, answers, data))
+        if known and mends:
+            return known, "mended"
+        return append_batch(log, **fields(work, answers), folder=folder, digest=sha256_file(folder / FORECASTS)), (
+            "published"
+        )
+
+
+def intact(batch: Batch) -> bool:
+    """Whether a batch's files are those that were logged."""
+    try:
+        return sha256_file(open_checked(batch.folder) / FORECASTS) == batch.digest
+    except (IntegrityError, OSError):
+        return False
+
+
+def free_folder(log: ForecastLog, work: Work, answers: Answers) -> Path:
+    """DATE-KEY, the date being the last cutoff; with a number behind it where the log knows that name already."""
+    taken = {batch.folder.name for batch in log.entries}
+    plain = f"{cutoffs(answers)[1][:10]}-{work.key[:KEY_SHOWN]}"
+    names = (plain if n == 1 else f"{plain}-{n}" for n in count(1))
+    return log.path.parent / next(name for name in names if name not in taken)
+
+
+def write(folder: Path, work: Work, answers: Answers, data: bytes) -> None:
+    """The files of a batch."""
+    (folder / FORECASTS).write_bytes(data)
+    answers.left_out.write_parquet(folder / LEFT_OUT)
+    if work.csv:
+        (folder / CSV).write_bytes(csv_bytes(answers.forecasts))
+    (folder / ABOUT).write_text(json.dumps(fields(work, answers), indent=1))
+
+
+def fields(work: Work, answers: Answers) -> dict[str, Any]:
+    """What the log says of a batch, but for its files."""
+    first, last = cutoffs(answers)
+    dataset, pinned = work.dataset, work.pinned
+    return {
+        "key": work.key,
+        "target": registry_name(work.name),
+        "model": pinned.address,
+        "version": pinned.version,
+        "weights": pinned.weights,
+        "data": dataset.fingerprint,
+        "freq": dataset.freq,
+        "season": dataset.season,
+        "gaps": dataset.gaps,
+        "horizon": work.horizon,
+        "as_of": work.as_of,
+        "first_cutoff": first,
+        "last_cutoff": last,
+        "series": answers.forecasts["unique_id"].n_unique(),
+        "rows": answers.forecasts.height,
+        "paths": answers.paths,
+    }
+
+
+def cutoffs(answers: Answers) -> tuple[str, str]:
+    """First and last cutoff, ISO 8601."""
+    cutoff = pl.col("cutoff")
+    ends = answers.forecasts.select(first=cutoff.min().dt.to_string("iso"), last=cutoff.max().dt.to_string("iso"))
+    first, last = ends.row(0)
+    return str(first), str(last)
+
+
+def parquet_bytes(frame: pl.DataFrame) -> bytes:
+    """A frame as Parquet."""
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    return buffer.getvalue()
+
+
+def csv_bytes(frame: pl.DataFrame) -> bytes:
+    """A frame as CSV; a text that a spreadsheet would run as a formula gets a quote before it, numbers stay."""
+    safe = pl.col(pl.String).str.replace(FORMULA, "'$1")
+    return frame.with_columns(safe).write_csv().encode()
