@@ -64,35 +64,37 @@ def read_promise(folder: Path, model: str) -> Promise:
 
 
 def expected(scored: pl.DataFrame, promise: Promise, metric: str) -> pl.DataFrame:
-    """The lines of `scored` whose step was promised and whose loss is known, with loss and promised.
+    """The lines of `scored` whose step was promised and whose loss is known, with loss, promised and weight.
 
-    Promised is the mean loss of the series, drawn towards that of all series where it rests on few forecasts, times
-    what the step costs beside the mean of all steps. So a day is held against what its series and steps were to cost.
+    Promised is the mean loss of the series, drawn towards that of the middle series where it rests on few forecasts,
+    times what the step costs beside the mean of all steps. So a day is held against what its series and steps were to
+    cost. No series weighs more than the middle one: a scale near 0 makes losses that would drown all others.
     """
-    known = promise.scored.filter(pl.col(metric).is_not_null())
-    mean, loss = known[metric].mean(), pl.col(metric)
-    steps = known.group_by("step").agg(far=loss.mean() / mean)
-    n = pl.len()
-    series = known.group_by("unique_id").agg(own=(loss.sum() + SHRINK * pl.lit(mean)) / (n + SHRINK))
-    promised = pl.col("own").fill_null(mean) * pl.col("far")
+    loss = pl.col(metric)
+    known = promise.scored.filter(loss.is_not_null())
+    middle = float(known.group_by("unique_id").agg(loss.mean())[metric].median() or 0.0)  # type: ignore[arg-type]
+    own = (loss.sum() + SHRINK * middle) / (pl.len() + SHRINK)
+    series = known.group_by("unique_id").agg(own=own)
+    weight = 1 / pl.max_horizontal("own", pl.lit(middle))
+    weighted = known.join(series, on="unique_id").with_columns(part=loss * weight)
+    steps = weighted.group_by("step").agg(far=pl.col("part").mean() / pl.lit(weighted["part"].mean()))
+    promised = pl.col("own") * pl.col("far")
     return (
         scored.filter(loss.is_not_null())
         .join(steps, on="step", maintain_order="left")
         .join(series, on="unique_id", how="left", maintain_order="left")
-        .with_columns(promised=promised, loss=pl.min_horizontal(loss, FARTHEST * promised))
+        .with_columns(pl.col("own").fill_null(middle))
+        .with_columns(promised=promised, weight=weight, loss=pl.min_horizontal(loss, FARTHEST * promised))
         .drop("far", "own")
     )
 
 
 def ratios(told: pl.DataFrame, unit: str) -> pl.DataFrame:
     """unit, ratio (realised over promised loss), forecasts: over all of `expected` that share a unit, sorted by it."""
-    ratio = pl.col("loss").sum() / pl.col("promised").sum()
-    return (
-        told.group_by(unit)
-        .agg(ratio=ratio, forecasts=pl.len().cast(pl.Int64))
-        .filter(pl.col("ratio").is_finite())
-        .sort(unit)
-    )
+    weight = pl.col("weight")
+    ratio = (weight * pl.col("loss")).sum() / (weight * pl.col("promised")).sum()
+    lines = told.group_by(unit).agg(ratio=ratio, forecasts=pl.len().cast(pl.Int64))
+    return lines.filter(pl.col("ratio").is_finite()).sort(unit)
 
 
 def announced(run: Run, tag: str, alarm: str) -> bool:

@@ -21,7 +21,7 @@ from tasks.forecast_log import Batch
 from tasks.frequency import parse_frequency, parse_moment
 from tasks.handles import Dataset, Validated
 from tasks.promise import Promise, expected, ratios
-from tasks.sequential import Course, follow, upper_end
+from tasks.sequential import HIGHEST, Course, follow, upper_end
 
 HALF = 0.5  # of the level: for a promise that is off by chance, and for the rounds
 WAITING = "not enough forecasts yet"
@@ -136,7 +136,7 @@ def follow_rounds(seen: Seen, promise: Promise, config: MonitorConfig) -> Trial:
     once = rounds(own, [parse_moment(batch.last_cutoff)[0] for batch in seen.batches])
     keys = ["batch", "unique_id", "ds"]
     told = expected(seen.scored.join(once.select(keys), on=keys, how="semi"), promise, config.metric)
-    upto = told.group_by("batch").agg(upto=pl.col("ds").max().dt.to_string("iso"))
+    upto = told.group_by("batch").agg(upto=pl.col("ds").max().dt.strftime("%Y-%m-%d %H:%M"))
     lines = ratios(told, "batch").join(upto, on="batch").sort("batch")
     dates = ratios(expected(promise.scored, promise, config.metric), "date")["ratio"].to_numpy()
     bound = upper_end(dates, HALF * config.level) * (1 + config.min_effect)
@@ -149,6 +149,11 @@ def shortcoming(promise: Promise, trial: Trial | None, config: MonitorConfig) ->
     """Why the test says nothing yet, in words; empty where it does."""
     if promise.dates < 2:
         return "its backtest has one cutoff, which says nothing of chance; run with --backtest.cutoffs 3 or more"
+    if trial and trial.bound >= HIGHEST:
+        return (
+            f"its backtest has {promise.dates} cutoffs that differ so much that a loss {trial.bound:.3g} times as high "
+            "could be chance; run with more --backtest.cutoffs"
+        )
     done = trial.rounds.height if trial else 0
     return f"{done} of the {config.least} rounds that are asked for" if done < config.least else ""
 
