@@ -3,18 +3,21 @@
 Equal models: how often the gate would promote one of them, which must not exceed the level. True gains: how often it
 finds them. The losses are simulated, as sets of series by cutoffs: series differ in difficulty, windows too, both
 alike for the two models; on top come, for each model, errors with heavy tails, series that suit it, and (in one half
-of the study) shocks that hit all series of a cutoff at once. The floors on coverage and segments are not part of it:
-they can only stop promotions.
+of the study) shocks that hit all series of a date at once. Where windows overlap, all of that is drawn by step, and a
+window's loss is the mean over its steps. The floors on coverage and segments are not part of it: they can only stop
+promotions.
 """
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -32,7 +35,9 @@ from tasks.significance import (
     sign_flip,
 )
 
-SERIES, CUTOFFS = (1, 5, 12, 30, 100, 500), (1, 3, 12)
+SERIES = (1, 5, 12, 30, 100, 500)
+WINDOWS = {(1, 1): (1, 3, 12, 40), (8, 4): (3, 12, 40), (8, 1): (12, 40)}  # horizon and step: numbers of cutoffs
+FINDING = {(1, 1): (3, 12), (8, 4): (12, 40), (8, 1): (12, 40)}  # the same for true gains
 GAINS = (0.01, 0.02, 0.05, 0.10, 0.20)
 SEED = 0
 AT_ONCE = 100  # pairs simulated together: bounds the memory
@@ -40,10 +45,11 @@ DIFFICULTY = 0.8  # spread, of logarithms, of how hard the series are for both m
 OWN, SUITED, SHOCK = 0.15, 0.1, 0.1  # the same of what is a model's own: per window, per series, per cutoff
 TAIL = 3  # index of the heavy tails: no third moment
 FAILURE = 0.2  # size of a model's own heavy-tailed errors
+FARTHEST = 3.0  # of a logarithm that is drawn by step: e^3 is 20 times the loss
 
 
 Decided = NDArray[np.bool_]
-Gate = Callable[[Floats, Floats, GateConfig, np.random.Generator], Decided]
+Gate = Callable[[Floats, Floats, GateConfig, np.random.Generator, int], Decided]
 
 
 class Cell(NamedTuple):
@@ -53,6 +59,13 @@ class Cell(NamedTuple):
     cutoffs: int
     shocks: bool
     gain: float = 0.0  # by which the second model is better
+    horizon: int = 1  # steps of a window
+    step: int = 1  # steps between cutoffs
+
+    @property
+    def lags(self) -> int:
+        """Later cutoffs that a window overlaps."""
+        return math.ceil(self.horizon / self.step) - 1
 
 
 def simulate(cell: Cell, pairs: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
@@ -61,33 +74,46 @@ def simulate(cell: Cell, pairs: int, rng: np.random.Generator) -> tuple[Floats, 
     Both draw alike, so that without a gain they can be exchanged. Where the gate takes so few series as given,
     no series suits a model: that would be a true difference there.
     """
-    shape = (pairs, cell.series, cell.cutoffs)
+    steps = cell.horizon + cell.step * (cell.cutoffs - 1)
+    shape, spread = (pairs, cell.series, steps), math.sqrt(cell.horizon)  # a window's mean varies as one step would
     hard = np.exp(DIFFICULTY * rng.normal(size=(pairs, cell.series, 1))) * (1 + rng.pareto(TAIL, shape))
     suited = SUITED if cell.series >= fewest_series(GateConfig().level) else 0.0
 
     def model() -> Floats:
-        own = OWN * rng.normal(size=shape) + suited * rng.normal(size=(pairs, cell.series, 1))
+        own = OWN * spread * rng.normal(size=shape) + suited * rng.normal(size=(pairs, cell.series, 1))
         if cell.shocks:
-            own += SHOCK * np.clip(rng.standard_t(TAIL, (pairs, 1, cell.cutoffs)), -10, 10)
-        return hard * np.exp(own) * (1 + FAILURE * rng.pareto(TAIL, shape))
+            own += SHOCK * spread * np.clip(rng.standard_t(TAIL, (pairs, 1, steps)), -10, 10)
+        losses = hard * np.exp(np.clip(own, -FARTHEST, FARTHEST)) * (1 + FAILURE * rng.pareto(TAIL, shape))
+        return np.asarray(sliding_window_view(losses, cell.horizon, axis=2)[:, :, :: cell.step].mean(-1))
 
     return model(), (1 - cell.gain) * model()
 
 
-def promoted(champion: Floats, challenger: Floats, config: GateConfig, rng: np.random.Generator) -> Decided:
+def promoted(
+    champion: Floats, challenger: Floats, config: GateConfig, rng: np.random.Generator, lags: int = 0
+) -> Decided:
     """Which of the challengers (N,) the gate would promote, were every floor to hold."""
     _, series, cutoffs = champion.shape
-    if cutoffs < fewest_cutoffs(series, config.level):
+    if cutoffs < fewest_cutoffs(series, config.level, lags):
         return np.zeros(len(champion), dtype=bool)
     gain = relative_gain(shares(champion).sum((1, 2)), shares(challenger).sum((1, 2)))
-    low, _ = gain_interval(champion, challenger, 0, config.level, rng, config.resamples)
-    p = p_value(champion, challenger, 0, config.level, rng, config.resamples)
+    low, _ = gain_interval(champion, challenger, lags, config.level, rng, config.resamples)
+    p = p_value(champion, challenger, lags, config.level, rng, config.resamples)
     return proven(gain, low, p, config.level, config.min_effect)
 
 
-def by_series_alone(champion: Floats, challenger: Floats, config: GateConfig, rng: np.random.Generator) -> Decided:
+def by_series_alone(
+    champion: Floats, challenger: Floats, config: GateConfig, rng: np.random.Generator, lags: int = 0
+) -> Decided:
     """The same by signs over series alone: what a gate does that takes windows of one date for independent."""
     return sign_flip((shares(champion) - shares(challenger)).sum(2), config.resamples, rng) <= config.level
+
+
+def as_if_apart(
+    champion: Floats, challenger: Floats, config: GateConfig, rng: np.random.Generator, lags: int = 0
+) -> Decided:
+    """The same by a gate that does not know of overlap."""
+    return promoted(champion, challenger, config, rng)
 
 
 def count(cell: Cell, pairs: int, config: GateConfig, gate: Gate) -> int:
@@ -95,30 +121,54 @@ def count(cell: Cell, pairs: int, config: GateConfig, gate: Gate) -> int:
     found = 0
     for batch, start in enumerate(range(0, pairs, AT_ONCE)):
         rng = numpy_rng(SEED, f"gate study {cell}", batch)
-        found += int(gate(*simulate(cell, min(AT_ONCE, pairs - start), rng), config, rng).sum())
+        found += int(gate(*simulate(cell, min(AT_ONCE, pairs - start), rng), config, rng, cell.lags).sum())
     return found
 
 
 def study(pairs: int, config: GateConfig) -> dict[str, Any]:
     """Every cell, equal models and true gains; prints a table as soon as it is complete."""
-    results: list[dict[str, Any]] = []
-    for shocks in (False, True):
-        world = f"{'with' if shocks else 'without'} common shocks"
-        equal = {c: {s: measure(Cell(s, c, shocks), pairs, config) for s in SERIES} for c in CUTOFFS}
-        show(f"Equal models {world}: promoted by mistake, %", {f"cutoffs {c}": found for c, found in equal.items()})
-        results += [row for found in equal.values() for row in found.values()]
-        for cutoffs in CUTOFFS[1:]:  # with one cutoff there is no promotion
-            true = {g: {s: measure(Cell(s, cutoffs, shocks, g), pairs // 4, config) for s in SERIES} for g in GAINS}
-            show(f"True gain {world}, {cutoffs} cutoffs: promoted, %", {f"{g:.0%}": found for g, found in true.items()})
-            results += [row for found in true.values() for row in found.values()]
-    drawn = {c: {s: measure(Cell(s, c, True), pairs, config, by_series_alone) for s in SERIES} for c in CUTOFFS}
-    title = "Equal models with common shocks, were series alone drawn: promoted by mistake, %"
-    show(title, {f"cutoffs {c}": found for c, found in drawn.items()})
-    worst = max((r for r in results if r["gain"] == 0), key=lambda r: r["rate"])
-    print(f"\nlevel {config.level:.0%}; worst cell of equal models: {worst['promoted']} of {worst['pairs']}")
-    alone = [row for found in drawn.values() for row in found.values()]
+    results = [row for way in WINDOWS for shocks in (False, True) for row in equal_models(way, shocks, pairs, config)]
+    worst = max(results, key=lambda r: r["rate"])
+    where = ", ".join(f"{name} {worst[name]}" for name in Cell._fields if name != "gain")
+    print(f"\nlevel {config.level:.0%}; worst cell of equal models: {in_percent(worst)}% ({where})", flush=True)
+    print("\nGates broken on purpose, by series alone, then without a thought of overlap:")
+    alone = equal_models((1, 1), True, pairs // 2, config, by_series_alone)
+    apart = equal_models((8, 1), True, pairs // 2, config, as_if_apart)
+    results += [row for way in FINDING for shocks in (False, True) for row in true_gains(way, shocks, pairs, config)]
     settings = {"level": config.level, "min_effect": config.min_effect, "resamples": config.resamples}
-    return settings | {"cells": results, "series_alone": alone}
+    return settings | {"cells": results, "series_alone": alone, "overlap_unknown": apart}
+
+
+def equal_models(
+    way: tuple[int, int], shocks: bool, pairs: int, config: GateConfig, gate: Gate | None = None
+) -> list[dict[str, Any]]:
+    """Every size of set, promoted by mistake."""
+    found = {
+        f"cutoffs {c}": {s: measure(Cell(s, c, shocks, 0.0, *way), pairs, config, gate or promoted) for s in SERIES}
+        for c in WINDOWS[way]
+    }
+    show(f"Equal models, {world(way, shocks)}: promoted by mistake, %", found)
+    return [row for rows in found.values() for row in rows.values()]
+
+
+def true_gains(way: tuple[int, int], shocks: bool, pairs: int, config: GateConfig) -> list[dict[str, Any]]:
+    """Every size of set and gain, promoted rightly; of a quarter of the pairs."""
+    results = []
+    for cutoffs in FINDING[way]:
+        found = {
+            f"{gain:.0%}": {s: measure(Cell(s, cutoffs, shocks, gain, *way), pairs // 4, config) for s in SERIES}
+            for gain in GAINS
+        }
+        show(f"True gain, {world(way, shocks)}, {cutoffs} cutoffs: promoted, %", found)
+        results += [row for rows in found.values() for row in rows.values()]
+    return results
+
+
+def world(way: tuple[int, int], shocks: bool) -> str:
+    """Windows and shocks, in words."""
+    horizon, step = way
+    windows = f"horizon {horizon} and step {step}" if step < horizon else "windows apart"
+    return f"{windows}, {'with' if shocks else 'without'} common shocks"
 
 
 def measure(cell: Cell, pairs: int, config: GateConfig, gate: Gate = promoted) -> dict[str, Any]:

@@ -37,7 +37,10 @@ from rnn_model.parallel import announce, is_first
 from tasks.config import home
 from tasks.pretrain import assist
 
-SECRET = ("tracking.uri", "target.path", "source.path")  # refused values that may hold one are not repeated
+SECRET = (
+    "tracking.uri",
+    *(f"{s}.{f}" for s in ("target", "source") for f in ("path", "query", "connection")),
+)  # refused values that may hold one are not repeated
 KEPT = "finished stages are kept and used again; run the same command again"
 PRESETS = Path(__file__).parent / "presets"
 

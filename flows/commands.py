@@ -29,4 +29,13 @@ COMMANDS: dict[str, "Flow[..., Any]"] = {
     "rollback": rollback,
     "replay": replay,
 }
-SUMMARIZED = ("run", "evaluate", "monitor", "compare", "leaderboard", "prove", "replay")  # what --summary writes out
+SUMMARIZED = (  # what --summary writes out
+    "run",
+    "evaluate",
+    "forecast",
+    "monitor",
+    "compare",
+    "leaderboard",
+    "prove",
+    "replay",
+)

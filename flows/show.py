@@ -18,6 +18,11 @@ from tasks.series_config import TargetConfig
 from tasks.tracking import finite, page
 from tasks.watch import Monitored
 
+LEGEND = (
+    "(SQL: loss of all deciles in units of the naive error, lower is better. p: how often equal models would differ as "
+    "much. Floors: coverage and the worst segment; docs/gate.md.)"
+)
+
 
 def show(result: Any, parameters: dict[str, Any], summary: Path | None) -> None:
     """What a person wants to see when a command is done."""
@@ -54,7 +59,7 @@ def show_outcome(result: Outcome, target: TargetConfig, model: Any) -> None:
     later = f"; {account.later} later than {target.as_of} left out" if account.later else ""
     print(
         f"\n{target.name}: {account.series_used} of {account.series_in} series; rows {account.rows_in} = "
-        f"{account.used} used + {account.padded} padded + quarantined ({aside}); "
+        f"{account.used} used + {account.padded} used with padding + quarantined ({aside}); "
         f"{account.added} added to the grid{later}"
     )
     if result.evaluation is not None:
@@ -64,6 +69,7 @@ def show_outcome(result: Outcome, target: TargetConfig, model: Any) -> None:
         print(f"Chosen on the validation windows: {result.selection.reason}")
     if result.decision is not None:
         print(f"The gate: {result.decision.sentence}")
+        print(LEGEND)
     if result.promotion is not None:
         show_promotion(result.promotion)
     print()

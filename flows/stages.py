@@ -25,7 +25,7 @@ def prepare_corpus(
 ) -> Corpus:
     """The synthetic corpus for the target's rhythm, or a real collection without the target's series."""
     known = target.dataset if target else None
-    if source.path is None:
+    if not source.given:
         freq = source.freq or (known.freq if known else "")
         season = source.season or (known.periods[0] if known else usual_season(freq))
         longest = context + 2 * window.horizon

@@ -45,7 +45,7 @@ def check_source(source: SourceConfig, horizon: int, target: TargetConfig | None
     if target and target.freq and freq != ANY and parse_frequency(freq).rhythm != parse_frequency(target.freq).rhythm:
         raise ConfigError(f"source.freq {freq} differs from target.freq {target.freq}; pretrain for the target's")
     length = source.synthetic.length
-    if source.path is None and length is not None and length < 2 * horizon:
+    if not source.given and length is not None and length < 2 * horizon:
         raise ConfigError(f"source.synthetic.length {length} is under two horizons; make it at least {2 * horizon}")
     return freq
 

@@ -1,7 +1,6 @@
 """Which column of a file is what: as declared, else by the names of a known dialect."""
 
 from difflib import get_close_matches
-from pathlib import Path
 
 from rnn_model.errors import DataError
 from tasks.series_config import ColumnsConfig, SeriesConfig
@@ -10,7 +9,7 @@ NAMES = {"id": "unique_id", "ds": "ds", "y": "y", "segment": "label"}  # option 
 DIALECTS = (("unique_id", "ds", "y"), ("item_id", "timestamp", "target"))
 
 
-def map_columns(path: Path, found: list[str], config: SeriesConfig) -> dict[str, str]:
+def map_columns(where: str, found: list[str], config: SeriesConfig) -> dict[str, str]:
     """unique_id, ds, y, and label where a segment is declared -> the file's names for them.
 
     Raises DataError for columns that are not there, naming the nearest one.
@@ -20,7 +19,7 @@ def map_columns(path: Path, found: list[str], config: SeriesConfig) -> dict[str,
     wanted = value_columns(free, columns) | ({} if columns.segment is None else {"segment": columns.segment})
     absent = {o: name for o, name in wanted.items() if name not in (found if o == "segment" else free)}
     if absent:
-        raise DataError(f"{path}: {absence(absent, found, config)}")
+        raise DataError(f"{where}: {absence(absent, found, config)}")
     return {NAMES[option]: name for option, name in wanted.items()}
 
 

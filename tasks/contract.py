@@ -29,11 +29,13 @@ def known_rows(frame: pl.DataFrame, config: SeriesConfig) -> tuple[pl.DataFrame,
         return frame, 0
     moment, offset = parse_moment(config.as_of)
     if offset and not zoned:
-        raise DataError(f"{config.path}: times have no zone, as_of {config.as_of} has one; give it without its offset")
+        raise DataError(f"{config.where}: times have no zone, as_of {config.as_of} has one; give it without its offset")
     known = frame.filter(pl.col("ds") <= moment)
     if known.is_empty():
         first = frame.select(pl.col("ds").min().dt.to_string("iso")).item()
-        raise DataError(f"{config.path}: no rows up to as_of {config.as_of}, the first is of {first}; name a later one")
+        raise DataError(
+            f"{config.where}: no rows up to as_of {config.as_of}, the first is of {first}; name a later one"
+        )
     return known, frame.height - known.height
 
 

@@ -126,7 +126,7 @@ def draw_fan(axes: Axes, past: pl.DataFrame, ahead: pl.DataFrame) -> None:
         axes.fill_between(ahead["ds"], ahead[low], ahead[high], color=COLOURS[0], alpha=shade, linewidth=0)
     axes.plot(ahead["ds"], ahead["0.5"], color=COLOURS[0], label="median; bands: opposite deciles")
     axes.plot(ahead["ds"], ahead["y"], color=COLOURS[1], marker=".", markersize=4, label="truth")
-    dates = AutoDateLocator(maxticks=6)  # type: ignore[no-untyped-call]
+    dates = AutoDateLocator(minticks=2, maxticks=6)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(dates)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(dates))  # type: ignore[no-untyped-call]
 

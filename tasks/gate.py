@@ -29,7 +29,8 @@ def decide(evaluation: Evaluation, challenger: str, standing: Standing, config: 
     if reason:
         decision = undecided(evaluation, challenger, rival, reason, config)
     else:
-        decision = judge(scored_model(evaluation, rival), new, read_groups(evaluation.folder), config)
+        old, groups = scored_model(evaluation, rival), read_groups(evaluation.folder)
+        decision = judge(old, new, groups, config, vacant=not standing.address)
     words = decision.sentence if config.moves else f"Rehearsal, nothing moves. {decision.sentence}"
     decision = decision.model_copy(update={"address": standing.address, "sentence": words})
     log_table(parent, decision.model_dump(mode="json"), "decision.json")

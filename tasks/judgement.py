@@ -36,19 +36,25 @@ class Ruling(NamedTuple):
     reason: str
 
 
-def judge(champion: Scored, challenger: Scored, groups: pl.DataFrame, config: GateConfig) -> Decision:
+def judge(
+    champion: Scored, challenger: Scored, groups: pl.DataFrame, config: GateConfig, vacant: bool = False
+) -> Decision:
     """The decision on two models' losses in the same windows. Raises ConfigError where the windows differ.
 
-    `groups`: unique_id, part, as `tasks.segments.segments` makes them. The random draws are always the same, so equal
-    evidence gives an equal decision.
+    `groups`: unique_id, part, as `tasks.segments.segments` makes them. `vacant`: there is no champion yet, and the
+    rival only stands in for one. The random draws are always the same, so equal evidence gives an equal decision.
     """
     found = gather(champion, challenger, groups, config)
     pairs, effects = found
     coverage = overall(challenger.scores)["coverage_80"]
     checks = (check_known(pairs), check_coverage(coverage, config), check_segments(effects, config))
     ruling = weigh(found, checks, config)
-    stays = f"{champion.name} stays" if ruling.outcome == "keep" else "Not enough evidence"
-    lead = f"{challenger.name} takes over from {champion.name}" if ruling.outcome == "promote" else stays
+    lead = {
+        "promote": f"{challenger.name} "
+        + ("becomes the first champion" if vacant else f"takes over from {champion.name}"),
+        "keep": "There is no champion yet, and stays none" if vacant else f"{champion.name} stays",
+        "not enough evidence": "Not enough evidence",
+    }[ruling.outcome]
     return Decision(
         outcome=ruling.outcome,
         sentence=f"{lead}: {ruling.reason}.",
@@ -84,7 +90,7 @@ def weigh(found: Evidence, checks: Sequence[Check], config: GateConfig) -> Rulin
         floors = "; ".join(f"{c.name} is {c.value:.3g}, and {c.allowed} is asked" for c in failed)
         return Ruling("keep", f"{figures}, but {floors}")
     if whole.high < 0:
-        return Ruling("keep", f"it is better; {figures}")
+        return Ruling("keep", f"{found.pairs.champion} is better; {figures}")
     if whole.high < config.min_effect:
         return Ruling("keep", f"{figures}, and no gain of {percent(config.min_effect)} that would matter is in sight")
     return Ruling("not enough evidence", f"{figures}, but {shortcoming(whole, config)}")

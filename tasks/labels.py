@@ -84,7 +84,7 @@ def refuse_several(found: pl.DataFrame, config: SeriesConfig) -> None:
 
 def refused(config: SeriesConfig, words: str) -> DataError:
     """An error of the segment column."""
-    return DataError(f"{config.path}: column {config.columns.segment!r} (columns.segment): {words}")
+    return DataError(f"{config.where}: column {config.columns.segment!r} (columns.segment): {words}")
 
 
 def publish_labels(labels: pl.DataFrame, root: Path) -> Path:

@@ -81,8 +81,8 @@ def check_same(champion: Scored, challenger: Scored) -> None:
     again = "evaluate both again on the same data, horizon and cutoffs"
     if champion.fingerprint != challenger.fingerprint:
         raise ConfigError(
-            f"{champion.name} was evaluated as {champion.fingerprint[:12]} and {challenger.name} as "
-            f"{challenger.fingerprint[:12]}: other data, cutoffs or metrics, so their losses do not compare; {again}"
+            f"{champion.name} was evaluated on {asked(champion)} and {challenger.name} on {asked(challenger)}: other "
+            f"data, cutoffs or metrics, so their losses do not compare; {again}"
         )
     for what, old, new in (
         ("windows", champion.scores.select(KEYS), challenger.scores.select(KEYS)),
@@ -95,6 +95,17 @@ def check_same(champion: Scored, challenger: Scored) -> None:
                 f"{champion.name} has {old.height} {what} and {challenger.name} {new.height}, {apart.height} of them "
                 f"not in both (series {first['unique_id']!r} after {first['cutoff']}); {again}"
             )
+
+
+def asked(model: Scored) -> str:
+    """What a model was asked, in words."""
+    series, cutoffs, steps, last = model.forecasts.select(
+        pl.col("unique_id").n_unique(),
+        pl.col("cutoff").n_unique().alias("cutoffs"),
+        pl.col("step").max(),
+        pl.col("cutoff").max().dt.to_string().alias("last"),
+    ).row(0)
+    return f"{series} series, {cutoffs} cutoffs to {last}, horizon {steps} (evaluation {model.fingerprint[:12]})"
 
 
 def truth(model: Scored) -> pl.DataFrame:

@@ -17,8 +17,8 @@ from rnn_model.artefact import MANIFEST, digest_json, open_checked, publish, sha
 from rnn_model.config import DECILES, Section
 from rnn_model.errors import IntegrityError
 from tasks.config import PROJECT, home
+from tasks.files import expand
 from tasks.handles import Contender, Decision, Evaluation, Model, Products, Run
-from tasks.ingest import expand
 from tasks.machine import Environment, environment
 from tasks.series_config import SeriesConfig
 from tasks.tracking import finite, log_table, set_tags
@@ -55,7 +55,9 @@ class Receipt(Section):
     resolved: dict[str, Any] = Field(description="the sections as the flow used them")
     seed: int | None
     devices: dict[str, str] = Field(description="section -> device and precision of its training")
-    files: dict[str, tuple[DataFile, ...]] = Field(description="section -> files it read")
+    files: dict[str, tuple[DataFile, ...]] = Field(
+        description="section -> local files it read; other data is known by the ingest stage"
+    )
     environment: Environment
     champion: str | None = Field(None, description="address of the model that the gate compared with")
     stages: tuple[Stage, ...] = ()
@@ -121,8 +123,8 @@ def read_receipt(content: Mapping[str, Any], digest: str | None, where: str) -> 
 
 
 def files_of(config: SeriesConfig) -> tuple[DataFile, ...]:
-    """The files a section reads, by name and content. Raises DataError where there is none."""
-    paths = [] if config.path is None else expand(config.path)
+    """The local files a section reads, by name and content. Raises DataError where there is none."""
+    paths = [] if config.path is None or config.address else expand(config.path)
     return tuple(DataFile(name=p.name, sha256=sha256_file(p), size=p.stat().st_size) for p in paths)
 
 

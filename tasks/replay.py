@@ -24,12 +24,14 @@ from tasks.connection import OWN
 from tasks.handles import Run
 from tasks.machine import THREADS, environment
 from tasks.progress import show_table
-from tasks.receipt import RECEIPT, TAG, DataFile, Receipt, files_of, read_receipt
+from tasks.query import from_block
+from tasks.receipt import READ, RECEIPT, TAG, DataFile, Receipt, files_of, read_receipt
 from tasks.sameness import StageVerdict, changes, in_one_line, same_receipt
-from tasks.series_config import SeriesConfig, SourceConfig, TargetConfig
+from tasks.series_config import BLOCK, SeriesConfig, SourceConfig, TargetConfig
 from tasks.tracking import fetch_model, log_metrics, log_table, set_tags
 
 COMMANDS = {"pipeline": "run"}  # flow -> its command, where that has another name
+VARIABLE = "CARRYOVER_REPLAYED"  # with a section's name: the connection of its query, for the fresh process alone
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK")  # the process is one of its own, not one of these
 TAIL = 4000  # bytes of a log in which its last line is looked for
 
@@ -100,9 +102,10 @@ def run_again(receipt: Receipt, folder: Path | None, config: TrackingConfig) -> 
     """The receipt of the same flow with the same parameters, run in a fresh process; nothing made before is used."""
     with place(folder) as empty:
         asked = parameters(receipt, config)
+        blocks = secrets(asked)
         write_file(empty / "config.yaml", yaml.safe_dump(asked, sort_keys=False).encode())
         command = [sys.executable, "-P", "-m", "flows.cli", COMMANDS.get(receipt.flow, receipt.flow)]
-        code, last = watched([*command, "--config", str(empty / "config.yaml")], surroundings(receipt, empty))
+        code, last = watched([*command, "--config", str(empty / "config.yaml")], surroundings(receipt, empty) | blocks)
         if code:
             raise failure(code, f"run {receipt.run_id} could not be made again: {last.removeprefix('carryover: ')}")
         return receipt_under(empty / "data")
@@ -132,6 +135,19 @@ def parameters(receipt: Receipt, config: TrackingConfig) -> dict[str, Any]:
     if isinstance(asked.get("gate"), dict):  # the fresh place knows no champion, so it is told of that of the time
         asked["gate"] = asked["gate"] | {"champion": start(receipt.champion or NOTHING, config)}
     return asked
+
+
+def secrets(asked: dict[str, Any]) -> dict[str, str]:
+    """Environment variables for connections from Prefect blocks, which `asked` then names: the fresh place has none."""
+    found = {}
+    for name in READ:
+        section: dict[str, Any] = asked.get(name) or {}
+        where = section.get("connection") or ""
+        if where.startswith(BLOCK):
+            variable = f"{VARIABLE}_{name.upper()}"
+            found[variable] = from_block(where.removeprefix(BLOCK))
+            asked[name] = section | {"connection": variable}
+    return found
 
 
 def start(name: str, config: TrackingConfig) -> str:

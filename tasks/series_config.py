@@ -1,5 +1,6 @@
 """What can be set about series: where they come from, what their columns are called, what is asked of them."""
 
+import re
 from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -12,6 +13,9 @@ from tasks.frequency import ANY, parse_frequency, parse_moment
 
 SAMPLE = PROJECT / "data" / "sample" / "us_macro_quarterly.csv"
 SAMPLE_FREQ = "QS"
+STORES = ("s3", "gs", "az", "http", "https")  # addresses that Polars reads by itself
+BLOCK = "block:"  # in front of the name of a Prefect Secret block
+PLACE = re.compile(rf"[A-Z_][A-Z0-9_]*|{BLOCK}[a-z0-9-]+")  # of a connection string; a secret itself looks otherwise
 
 
 class ColumnsConfig(Section):
@@ -37,7 +41,13 @@ class SeriesConfig(Section):
 
     section: ClassVar[str] = "target"  # the option's prefix, for messages
 
-    path: str | None = Field(None, description="CSV or Parquet: a file or a glob")
+    path: str | None = Field(
+        None, description="CSV or Parquet: a file, a glob, or an s3, gs, az, http or https address"
+    )
+    query: str | None = Field(None, min_length=1, description="SQL in place of a path; its rows are the data")
+    connection: str | None = Field(
+        None, description="environment variable that holds the query's address, or block:NAME of a Prefect Secret block"
+    )
     freq: str | None = Field(None, description="time between rows: h, D, W-MON, MS, QS, YS, 15min ...")
     season: int | None = Field(None, ge=1, le=10_000, description="steps of one season; none: by the frequency")
     columns: ColumnsConfig = Field(ColumnsConfig(), description="names of the columns")
@@ -67,20 +77,65 @@ class SeriesConfig(Section):
 
     @field_validator("path")
     @classmethod
-    def _local(cls, path: str | None) -> str | None:
-        if path is not None and "://" in path:  # not shown: an address may hold a secret
-            raise ValueError("path is an address; local files and globs are read, so copy it here first")
+    def _without_secret(cls, path: str | None) -> str | None:
+        if path is None or "://" not in path:
+            return path
+        scheme, _, rest = path.partition("://")  # what is refused is not shown: it may hold a secret
+        if any(sign in rest for sign in "@?#"):
+            raise ValueError("path is an address with a user, password or query; credentials go into the environment")
+        if scheme not in STORES:
+            raise ValueError(f"path is an address of a kind that is not read; use {', '.join(STORES)} or a local file")
         return path
 
+    @field_validator("connection")
+    @classmethod
+    def _names_a_place(cls, connection: str | None) -> str | None:
+        if connection is not None and not PLACE.fullmatch(connection):  # not shown: it may be the secret
+            raise ValueError(
+                f"connection is where the address is found, not the address: the name of an environment variable in "
+                f"capitals, or {BLOCK}NAME of a Prefect Secret block"
+            )
+        return connection
+
+    @field_validator("query")
+    @classmethod
+    def _no_address(cls, query: str | None) -> str | None:
+        if query is not None and re.search(r"://[^\s/]*@", query):
+            raise ValueError("query holds an address with credentials; it is logged, so give the role what it needs")
+        return query
+
     @model_validator(mode="after")
-    def _path_has_freq(self) -> "SeriesConfig":
-        if self.path is not None and self.freq is None:
-            raise ValueError(f"path {self.path} was given without freq; name the time between its rows, e.g. MS")
+    def _complete(self) -> "SeriesConfig":
+        if self.path is not None and self.query is not None:
+            raise ValueError("path and query were both given; data comes from one of them, so leave the other out")
+        if (self.query is None) != (self.connection is None):
+            given, missing = ("query", "connection") if self.connection is None else ("connection", "query")
+            raise ValueError(
+                f"{given} was given without {missing}; a query needs both, e.g. --{self.section}.connection SALES_DB"
+            )
+        if self.given and self.freq is None:
+            given = "query" if self.query else f"path {self.path}"
+            raise ValueError(f"{given} was given without freq; name the time between its rows, e.g. MS")
         return self
+
+    @property
+    def given(self) -> bool:
+        """Whether it names data of one's own."""
+        return self.path is not None or self.query is not None
+
+    @property
+    def address(self) -> str | None:
+        """The path, where that is an address."""
+        return self.path if self.path is not None and "://" in self.path else None
+
+    @property
+    def where(self) -> str:
+        """What errors call the data: its path, or the name of the query's option."""
+        return f"{self.section}.query" if self.query is not None else str(self.path)
 
 
 class SourceConfig(SeriesConfig):
-    """What the network is pretrained on: your own collection, or (no path) the synthetic corpus."""
+    """What the network is pretrained on: your own collection, or (neither path nor query) the synthetic corpus."""
 
     section: ClassVar[str] = "source"
 
@@ -95,18 +150,33 @@ class SourceConfig(SeriesConfig):
 
     @model_validator(mode="after")
     def _any_is_synthetic(self) -> "SourceConfig":
-        if self.freq == ANY and (self.path is not None or self.synthetic.periods is None):
-            raise ValueError("freq any is for a synthetic corpus that names its seasons: synthetic.periods, no path")
+        if self.freq == ANY and (self.given or self.synthetic.periods is None):
+            raise ValueError(
+                "freq any is for a synthetic corpus that names its seasons: synthetic.periods, no data of your own"
+            )
         return self
 
 
 class TargetConfig(SeriesConfig):
-    """Your series. Without a path: the sample that comes with the project."""
+    """Your series. Without a path or query: the sample that comes with the project."""
+
+    called: str | None = Field(
+        None,
+        max_length=100,
+        pattern=r"^\w[\w .-]*$",
+        description="name of the target, its model and experiment; none: the file's",
+    )
+
+    @model_validator(mode="after")
+    def _has_a_name(self) -> "TargetConfig":
+        if self.query is not None and self.called is None:
+            raise ValueError("query was given without called; name the target, e.g. --target.called sales")
+        return self
 
     @property
     def title(self) -> str:
-        """The file's name without its ending."""
-        return Path(self.path or SAMPLE).stem
+        """What it is called, else the file's name without its ending."""
+        return self.called or Path(self.path or SAMPLE).stem
 
     @property
     def name(self) -> str:
@@ -114,7 +184,7 @@ class TargetConfig(SeriesConfig):
         return "".join(c if c.isalnum() or c in "-_" else "-" for c in self.title).strip("-") or "target"
 
     def resolved(self) -> "TargetConfig":
-        """The same with path and freq filled in from the sample where no path was given."""
-        if self.path is not None:
+        """The same with path and freq filled in from the sample where no data was given."""
+        if self.given:
             return self
         return self.model_copy(update={"path": str(SAMPLE), "freq": self.freq or SAMPLE_FREQ})

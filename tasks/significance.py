@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import fft, linalg, stats
 
 Floats = NDArray[np.float64]
 
@@ -31,8 +31,7 @@ def fewest_cutoffs(series: int, level: float, lags: int = 0) -> int:
 def fewest_for_blocks(lags: int) -> int:
     """Cutoffs that show how much time alone does: half as many again as one block of overlapping windows, so 2 without.
 
-    Blocks of nearly all cutoffs hold nearly the same ones, which looks like certainty: over 9 cutoffs whose windows
-    overlap 7 later ones, an interval at 5% leaves out 0 on either side in 17% of equal models; over 12 of them in 4%.
+    Over fewer, any two windows share most of their steps, and the test would rest on how overlap is assumed to act.
     """
     return math.ceil(1.5 * (lags + 1))
 
@@ -59,8 +58,9 @@ def p_value(
 ) -> Floats:
     """One-sided p (N,) of losses (N, S, C) that the challenger's are no lower.
 
-    The larger of two: signs flipped over series, which a shock common to all of them would mislead, and a
-    Diebold-Mariano test over cutoffs, which it does not. Fewer series than `fewest_series` are taken as given.
+    The largest of three: signs flipped over series, which a shock common to all of them would mislead; a
+    Diebold-Mariano test over cutoffs, which series that suit a model would mislead; and a test that allows for both.
+    Fewer series than `fewest_series` are taken as given, and cutoffs alone decide.
     """
     difference = shares(champion) - shares(challenger)
     _, series, cutoffs = difference.shape
@@ -68,7 +68,7 @@ def p_value(
     if series < fewest_series(level):
         return p
     flipped = sign_flip(difference.sum(2), resamples, rng)
-    return flipped if cutoffs == 1 else np.maximum(p, flipped)
+    return flipped if cutoffs == 1 else np.maximum(np.maximum(p, flipped), two_ways(difference, lags))
 
 
 def sign_flip(difference: Floats, resamples: int, rng: np.random.Generator) -> Floats:
@@ -92,25 +92,57 @@ def sign_flip(difference: Floats, resamples: int, rng: np.random.Generator) -> F
 def diebold_mariano(difference: Floats, lags: int) -> Floats:
     """One-sided p (N,) that the mean of differences (N, C) over time is not above 0.
 
-    Diebold and Mariano (1995) with the correction for small samples and the t distribution of Harvey, Leybourne and
-    Newbold (1997). `lags`: later cutoffs that one forecast window overlaps, h - 1 of the papers. A long-run variance
-    that is not positive says nothing: 1.
+    Diebold and Mariano (1995), by `error_in_time`. Without overlap it is Student's test, as Harvey, Leybourne and
+    Newbold (1997) correct theirs. `lags`: later cutoffs that one forecast window overlaps, h - 1 of the papers.
+    Fewer cutoffs than `fewest_for_blocks`, and an error of 0 over differences that do vary, say nothing: 1.
     """
-    n = difference.shape[1]
-    if n <= lags + 1:
+    if difference.shape[1] < fewest_for_blocks(lags):
         return np.ones(len(difference))
-    mean = difference.mean(1)
-    rest = difference - mean[:, None]
-    rest[np.abs(rest).max(1) <= 1e-12 * np.abs(mean)] = 0  # rounding is no variance
-    covariances = [(rest[:, k:] * rest[:, : n - k]).sum(1) / n for k in range(lags + 1)]
-    variance = (covariances[0] + 2 * sum(covariances[1:], np.zeros_like(mean))) / n
-    h = lags + 1
-    corrected = math.sqrt(max(0.0, (n + 1 - 2 * h + h * (h - 1) / n) / n))
-    statistic = corrected * np.divide(
-        mean, np.sqrt(np.maximum(variance, 0)), out=np.zeros_like(mean), where=variance > 0
-    )
-    steady = (covariances[0] == 0) & (mean > 0)  # the same gain at every cutoff
-    return np.where(steady, 0.0, np.where(variance > 0, stats.t.sf(statistic, n - 1), 1.0))
+    total, size = difference.sum(1), np.abs(difference).max(1)
+    error, freedom = error_in_time(difference, lags)
+    steady = np.ptp(difference, axis=1) <= 1e-12 * size  # the same gain at every cutoff, but for rounding
+    unseen = ~steady & (error <= 1e-10 * size)
+    return np.where(unseen, 1.0, upper_tail(total, np.where(steady, 0.0, error), freedom))
+
+
+def two_ways(difference: Floats, lags: int) -> Floats:
+    """One-sided p (N,) that the sum of differences (N, S, C) is not above 0, where series and cutoffs are both chance.
+
+    The variance is that over series, and that over cutoffs as far as series move together: what each does alone lies
+    in the first (Cameron, Gelbach and Miller 2011). Degrees of freedom after Satterthwaite.
+    """
+    series = difference.shape[1]
+    together, freedom = error_in_time(difference.sum(1), lags)
+    alone, _ = error_in_time(difference, lags)  # (N, S)
+    by_series = series * difference.sum(2).var(1, ddof=1)
+    by_time = np.maximum(together**2 - (alone**2).sum(1), 0)
+    variance = by_series + by_time
+    spread = by_series**2 / (series - 1) + by_time**2 / freedom
+    degrees = np.divide(variance**2, spread, out=np.ones_like(variance), where=spread > 0)
+    return upper_tail(difference.sum((1, 2)), np.sqrt(variance), degrees)
+
+
+def upper_tail(total: Floats, error: Floats, freedom: Floats | float) -> Floats:
+    """Student's one-sided p of a sum with its standard error; without error, 0 of a positive sum and else 1."""
+    statistic = np.divide(total, error, out=np.where(total > 0, np.inf, -np.inf), where=error > 0)
+    return np.asarray(stats.t.sf(statistic, freedom))
+
+
+def error_in_time(values: Floats, lags: int) -> tuple[Floats, float]:
+    """Standard error of the sum of values (..., C) over time, and its degrees of freedom.
+
+    The equal-weighted cosine estimator of Lazarus, Lewis, Stock and Watson (2018): the squares of the first
+    0.4 C^(2/3) cosine coefficients, never negative. Windows that overlap make those smaller than the mean's own; by
+    how much is known, where correlation falls evenly to 0 over `lags` + 1 cutoffs, and is made good, and no more
+    coefficients count than C holds windows apart. Without overlap all C - 1 count: the usual standard error.
+    """
+    n = values.shape[-1]
+    count = max(1, min(round(0.4 * n ** (2 / 3)), n // (lags + 1))) if lags else n - 1
+    seen = fft.dct(values, norm="ortho")[..., 1 : count + 1]
+    expected = fft.dctn(linalg.toeplitz(np.maximum(0, 1 - np.arange(n) / (lags + 1))), norm="ortho")
+    kept = expected[1 : count + 1, 1 : count + 1]
+    variance = n * (seen**2).sum(-1) * expected[0, 0] / np.trace(kept)
+    return np.sqrt(variance), float(np.trace(kept) ** 2 / (kept**2).sum())
 
 
 def gain_interval(
@@ -118,41 +150,32 @@ def gain_interval(
 ) -> tuple[Floats, Floats]:
     """Lower and upper end (N,) of the central 1 - 2 * level interval of the gain, from losses (N, S, C).
 
-    The bootstrap draws series, and circular blocks of cutoffs, and adds up what both do to the gain: chance that lies
-    in neither alone counts twice, which errs towards a wide interval. Each is widened for small samples as
-    Hesterberg (2015) does. The ratio is linearised at the observed gain, so that no draw divides by a sum near 0.
-    Over fewer cutoffs than `fewest_for_blocks` it is unknown, from WORST to 1: chance in time cannot be drawn.
+    A bootstrap over series, widened for small samples as Hesterberg (2015) does, and for time Student's t with the
+    standard error of `error_in_time`. What both do adds up: chance that lies in neither alone counts twice, which
+    errs towards a wide interval. It is that of the ratio's logarithm, which is the same with the two models' places
+    exchanged, linearised at the observed losses, so that no draw divides by a sum near 0.
+    Over fewer cutoffs than `fewest_for_blocks` it is unknown, from WORST to 1: chance in time cannot be seen.
     """
     old, new = shares(champion), shares(challenger)
     _, series, cutoffs = old.shape
-    total = old.sum((1, 2))
-    gain = relative_gain(total, new.sum((1, 2)))
+    gain = relative_gain(old.sum((1, 2)), new.sum((1, 2)))
     if cutoffs < fewest_for_blocks(lags):
         return np.full_like(gain, WORST), np.ones_like(gain)
-    safe = np.where(total > 0, total, 1.0)[:, None, None]
-    influence = (old - new - gain[:, None, None] * old) / safe  # sums to 0
-    drawn = cutoff_counts(cutoffs, lags, resamples, rng) @ influence.sum(1).T  # (R, N)
-    drawn *= widening(block_size(cutoffs, lags)[1], level)
+    influence = parts(old) - parts(new)  # sums to 0
+    error, freedom = error_in_time(influence.sum(1), lags)
+    drawn = rng.standard_t(freedom, resamples)[:, None] * error  # (R, N)
     if series >= fewest_series(level):
         counts = rng.multinomial(series, np.full(series, 1 / series), resamples)
         drawn += (counts @ influence.sum(2).T) * widening(series, level)
-    low, high = np.quantile(drawn, (level, 1 - level), axis=0)
-    return np.minimum(gain + low, gain), np.maximum(gain + high, gain)
+    below, above = np.quantile(drawn, (level, 1 - level), axis=0)
+    low, high = (1 - (1 - gain) * np.exp(-np.clip(end, -50, 50)) for end in (below, above))
+    return np.clip(low, WORST, gain), np.maximum(high, gain)
 
 
-def cutoff_counts(cutoffs: int, lags: int, resamples: int, rng: np.random.Generator) -> Floats:
-    """How often each cutoff is drawn (R, C): in circular blocks."""
-    length, blocks = block_size(cutoffs, lags)
-    starts = rng.integers(0, cutoffs, (resamples, blocks))
-    drawn = (starts[:, :, None] + np.arange(length)) % cutoffs
-    places = drawn.reshape(resamples, -1)[:, :cutoffs] + cutoffs * np.arange(resamples)[:, None]
-    return np.bincount(places.ravel(), minlength=resamples * cutoffs).reshape(resamples, cutoffs).astype(np.float64)
-
-
-def block_size(cutoffs: int, lags: int) -> tuple[int, int]:
-    """Cutoffs in a block (C^(1/3), and no fewer than overlap), and blocks that are drawn."""
-    length = min(cutoffs, max(lags + 1, round(cutoffs ** (1 / 3))))
-    return length, math.ceil(cutoffs / length)
+def parts(losses: Floats) -> Floats:
+    """Losses (N, S, C) as parts of their sum; 0 where that is 0."""
+    total = losses.sum((1, 2), keepdims=True)
+    return losses / np.where(total > 0, total, 1.0)
 
 
 def widening(n: int, level: float) -> float:

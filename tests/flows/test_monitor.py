@@ -76,6 +76,7 @@ def looks(champion: str, home: Path) -> dict[int, Monitored]:
 def test_before_the_break_all_is_as_promised(looks: dict[int, Monitored], champion: str) -> None:
     assert (looks[BREAK - 1].outcome, looks[BREAK - 1].alarms) == ("as promised", ())
     assert looks[BREAK - 1].model == champion
+    assert looks[BREAK - 1].account["data sets not looked at"] == 0
 
 
 def test_after_the_break_there_is_an_alarm_and_prefect_is_told_once(looks: dict[int, Monitored]) -> None:

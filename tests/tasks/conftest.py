@@ -9,18 +9,22 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from batch_maker import HORIZON, Make, card, rows
 from mlflow.tracking import MlflowClient
 from shelf import Shelf, log_three
 
 from rnn_model.artefact import publish
+from rnn_model.checkpoint import save_model
 from rnn_model.errors import DataError
-from tasks.config import PROJECT, TrackingConfig
+from rnn_model.network import build_network
+from tasks.config import PROJECT, ForecastConfig, StepsConfig, TrackingConfig
 from tasks.connection import connected
 from tasks.contract import content_fingerprint
-from tasks.handles import Dataset, Model
+from tasks.forecast import forecast_dataset, pin
+from tasks.handles import Dataset, Forecast, Model, Pinned
 from tasks.ingest import ingest_files
 from tasks.registry import registry_name
-from tasks.series_config import SeriesConfig
+from tasks.series_config import SeriesConfig, TargetConfig
 
 START_TWICE = """
 import json, os, sys
@@ -131,3 +135,36 @@ def client(store: TrackingConfig) -> Iterator[MlflowClient]:
     """A client of the tests' store, for as long as a test runs."""
     with connected(store) as open_client:
         yield open_client
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A tiny network as a folder, that has seen series a."""
+    own = card(seen={"a": "2024-01-10"})
+    return save_model(build_network(own.model, HORIZON, seed=1), own, tmp_path / "model")
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> TargetConfig:
+    return TargetConfig(path=str(tmp_path / "sales.parquet"), freq="D", max_quarantined=0.7)
+
+
+@pytest.fixture
+def make(target: TargetConfig, tmp_path: Path, model: Path) -> Make:
+    """Series, ingested and forecast by the tiny model (or a pinned one); options go to the target."""
+
+    def call(
+        series: dict[str, list[float | None]],
+        config: ForecastConfig = ForecastConfig(),
+        pinned: Pinned | None = None,
+        horizon: int | None = None,
+        force: bool = False,
+        **options: object,
+    ) -> Forecast:
+        rows(**series).write_parquet(tmp_path / "sales.parquet")
+        asked = target.model_copy(update=options)
+        dataset = ingest_files(asked, "sales", tmp_path / "raw")
+        pinned = pinned or pin(str(model), "sales", TrackingConfig())
+        return forecast_dataset(dataset, asked, pinned, StepsConfig(horizon=horizon), config, force)
+
+    return call

@@ -216,9 +216,61 @@ def test_experiment_names_that_could_leave_the_folder_are_refused(name: str) -> 
     assert refused(TrackingConfig, experiment=name)[0] == ("experiment",)
 
 
-@pytest.mark.parametrize("path", ["s3://key:canary@bucket/x.csv", "https://host/x.csv?token=canary"])
-def test_an_address_as_path_is_refused_without_repeating_it(path: str) -> None:
+@pytest.mark.parametrize(
+    "path",
+    [
+        "s3://key:canary@bucket/x.csv",
+        "https://host/x.csv?token=canary",
+        "https://me:can/ary@host/canary.csv",
+        "https://host/x.csv#canary",
+        "postgresql://canary/db",
+        "file:///canary.csv",
+    ],
+)
+def test_an_address_that_may_hold_a_secret_is_refused_without_repeating_it(path: str) -> None:
     assert "canary" not in refused(SeriesConfig, path=path, freq="D")[1]
+
+
+@pytest.mark.parametrize("path", ["s3://bucket/x/*.parquet", "gs://b/x.csv", "az://b/x.csv", "https://host:8/x.csv"])
+def test_a_plain_address_is_a_path(path: str) -> None:
+    assert SeriesConfig(path=path, freq="D").address == path
+
+
+@pytest.mark.parametrize("connection", ["postgresql://me:canary@host/db", "password=canary", "canary", "block:canary!"])
+def test_a_connection_names_a_place_and_is_no_secret(connection: str) -> None:
+    assert "canary" not in refused(SeriesConfig, query="SELECT 1", connection=connection, freq="D")[1]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"query": "SELECT 1"}, "query was given without connection"),
+        ({"connection": "SALES_DB"}, "connection was given without query"),
+        ({"query": "SELECT 1", "connection": "SALES_DB", "path": "x.csv"}, "path and query were both given"),
+        ({"query": "SELECT 1", "connection": "SALES_DB", "freq": None}, "query was given without freq"),
+        ({"query": "SELECT 1", "connection": "SALES_DB"} | {"called": None}, "query was given without called"),
+    ],
+)
+def test_a_query_needs_a_connection_a_frequency_and_a_name(given: dict[str, str | None], words: str) -> None:
+    kind = TargetConfig if "called" in given else SeriesConfig
+    assert words in refused(kind, **{"freq": "D"} | given)[1]
+
+
+def test_a_query_with_an_address_in_it_is_refused() -> None:
+    text = "SELECT * FROM dblink('postgresql://me:canary@host/db', 'SELECT 1')"
+    assert "credentials" in refused(SeriesConfig, query=text, connection="SALES_DB", freq="D")[1]
+
+
+def test_a_target_is_called_as_it_says_else_as_its_file() -> None:
+    query = TargetConfig(query="SELECT 1", connection="SALES_DB", freq="D", called="shop sales")
+    assert (query.title, query.name, query.resolved()) == ("shop sales", "shop-sales", query)
+    assert TargetConfig(path="a/sales.csv", freq="D").title == "sales"
+    assert TargetConfig(path="b/sales.csv", freq="D", called="b.sales").title == "b.sales"
+
+
+def test_a_query_may_be_pretrained_on() -> None:
+    source = SourceConfig(query="SELECT 1", connection="SALES_DB", freq="D")
+    assert check_source(source, 200, None) == "D"
 
 
 @pytest.mark.parametrize("uri", ["http://host:5000?token=canary", "http://me:pa/canary@host"])

@@ -47,9 +47,10 @@ def test_a_faulty_value_in_the_last_season_is_answered_by_the_season_before() ->
     assert made["y_hat"].to_list() == [*WEEK, 5.0, 8.0]
 
 
-def test_of_two_values_at_one_time_neither_is_repeated() -> None:
-    rows = points("a", [*WEEK, *WEEK])
-    made, _ = answered(frame(*rows, ("a", rows[-1][1], 4000.0)))
+@pytest.mark.parametrize("other", [0.5, 4000.0, None])
+def test_of_two_values_at_one_time_neither_is_repeated(other: float | None) -> None:
+    rows = points("a", [*WEEK, *WEEK[:-1], 4.5])
+    made, _ = answered(frame(*rows, ("a", rows[-1][1], other)))
     assert made["y_hat"].to_list() == [*WEEK, 5.0, 8.0]
 
 

@@ -1,6 +1,13 @@
 """Figures by what they draw."""
 
-from tasks.figures import effects_chart
+import warnings
+from datetime import datetime, timedelta
+
+import polars as pl
+import pytest
+
+from rnn_model.config import DECILES
+from tasks.figures import canvas, draw_fan, effects_chart
 from tasks.handles import Effect
 from tasks.significance import WORST
 
@@ -11,3 +18,15 @@ def test_an_unknown_interval_is_not_drawn() -> None:
     )  # fmt: skip
     low, high = effects_chart([effect]).axes[0].get_xlim()
     assert 0 < high - low < 20  # percent: the gain of 10 and its 0, and not a million
+
+
+@pytest.mark.parametrize("hours", [40, 64, 70, 24 * 100, 24 * 365 * 2])
+def test_a_chart_finds_its_dates_without_a_warning(hours: int) -> None:
+    start = datetime(2020, 1, 1)
+    past = pl.DataFrame({"ds": [start, start + timedelta(hours=hours - 1)], "y": [1.0, 2.0]})
+    ahead = pl.DataFrame({"ds": [start + timedelta(hours=hours)], "y": [2.0]} | {q: [2.0] for q in DECILES})
+    figure, axes = canvas((4, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_fan(axes[0], past, ahead)
+        figure.draw_without_rendering()

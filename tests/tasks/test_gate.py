@@ -75,7 +75,7 @@ def test_a_better_champion_is_kept() -> None:
     champion = losses(30, 3)
     done = decision(champion, noisy(champion, 1.3))
     assert done.outcome == "keep"
-    assert "it is better" in done.sentence
+    assert "champion v3 is better" in done.sentence
 
 
 def test_where_nothing_that_matters_can_be_gained_the_champion_is_kept() -> None:
@@ -277,6 +277,14 @@ def test_the_task_logs_the_decision_and_shows_it(evaluation: Evaluation, told: d
     assert told["set_tags"][0]["carryover.gate"] == "promote"
     assert told["table"][0]["gain"] == "34%"
     assert told["description"] == done.sentence
+
+
+@pytest.mark.usefixtures("told")
+def test_the_seasonal_naive_only_stands_in_where_there_is_no_champion(evaluation: Evaluation) -> None:
+    assert decided(evaluation, Standing()).sentence.startswith("full becomes the first champion: the SQL of full is")
+    old, new = scored_model(evaluation, "SeasonalNaive"), scored_model(evaluation, "full")
+    kept = judge(new, old, read_groups(evaluation.folder), CONFIG, vacant=True)
+    assert kept.sentence.startswith("There is no champion yet, and stays none: full is better; the SQL of")
 
 
 @pytest.mark.usefixtures("told")

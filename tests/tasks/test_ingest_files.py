@@ -98,12 +98,12 @@ def test_a_letter_across_the_boundary_of_two_chunks_is_read(read: Read, monkeypa
     text = HEADER + "ä€😀,2024-01-01,1\n"
     expected = read(text).fingerprint
     for size in range(1, 9):
-        monkeypatch.setattr("tasks.ingest.CHUNK", size)
+        monkeypatch.setattr("tasks.files.CHUNK", size)
         assert read(text, "chunks.csv").fingerprint == expected
 
 
 def test_a_byte_offset_counts_from_the_start_of_the_file(refusal: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.ingest.CHUNK", 7)
+    monkeypatch.setattr("tasks.files.CHUNK", 7)
     assert f"byte offset {len(CLEAN) + 1}" in refusal(CLEAN.encode() + b"a\xe9,2024-01-01,1\n")
 
 

@@ -1,0 +1,142 @@
+"""One CSV or Parquet file at hand, read as text or by its footer, checked, its columns mapped and typed."""
+
+import csv
+import glob
+from pathlib import Path
+
+import polars as pl
+
+from rnn_model.errors import DataError
+from tasks.columns import map_columns
+from tasks.series_config import SeriesConfig
+from tasks.values import rows_of
+
+KINDS = (".csv", ".parquet", ".pq")
+CHUNK = 1 << 22  # bytes read at a time while the encoding is checked
+
+
+def expand(pattern: str) -> list[Path]:
+    """The files of a path or glob, sorted. Raises DataError when there is none, or one of an unknown kind."""
+    paths = [Path(pattern)] if Path(pattern).is_file() else sorted(Path(p) for p in glob.glob(pattern, recursive=True))
+    paths = [p for p in paths if p.is_file()]
+    if not paths:
+        raise DataError(f"{pattern}: no such file; give a CSV or Parquet file, or a quoted glob such as 'sales/*.csv'")
+    for path in paths:
+        known_kind(str(path))
+    return paths
+
+
+def known_kind(path: str) -> str:
+    """The ending of a file's name, in small letters. Raises DataError for one that is not read."""
+    kind = Path(path).suffix
+    if kind.lower() not in KINDS:
+        raise DataError(f"{path}: kind {kind or 'without ending'!r} is not read; use .csv or .parquet")
+    return kind.lower()
+
+
+def read_file(path: Path, config: SeriesConfig) -> pl.DataFrame:
+    """One file, columns mapped and typed; lines without any of the three are no rows."""
+    if known_kind(str(path)) == ".csv":
+        return read_csv(path, str(path), config)
+    return read_parquet(scan_parquet(path), str(path), config)
+
+
+def read_csv(path: Path, where: str, config: SeriesConfig) -> pl.DataFrame:
+    """A CSV file; `where` is what errors call it."""
+    raw = scan_csv(path, where)
+    found = raw.collect_schema().names()
+    picked = picked_columns(found, where, config)
+    try:
+        frame = raw.select(*picked, ends=pl.col(found[-1]).is_not_null()).collect()
+    except pl.exceptions.PolarsError as error:
+        check_widths(path, len(found), where)
+        raise DataError(f"{where}: cannot be read past the header: {first_line(error)}") from error
+    if not frame["ends"].all():  # an empty last field, or a short row, which Polars reads as one
+        check_widths(path, len(found), where)
+    return rows_of(frame.drop("ends"), 2, where, config)  # the header is its first line
+
+
+def read_parquet(raw: pl.LazyFrame, where: str, config: SeriesConfig) -> pl.DataFrame:
+    """A scanned Parquet file."""
+    picked = picked_columns(raw.collect_schema().names(), where, config)
+    try:
+        frame = raw.select(*picked).collect()
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{where}: cannot be read past the header: {first_line(error)}") from error
+    return rows_of(frame, 1, where, config)
+
+
+def picked_columns(found: list[str], where: str, config: SeriesConfig) -> list[pl.Expr]:
+    """The columns that are read, under the names they get here."""
+    return [pl.col(old).alias(new) for new, old in map_columns(where, found, config).items()]
+
+
+def scan_csv(path: Path, where: str) -> pl.LazyFrame:
+    """Every column as text, so that the millionth row is read as the fifth is. Raises DataError."""
+    check_encoding(path, where)
+    with path.open(newline="", encoding="utf-8-sig") as handle:
+        try:
+            header = next(csv.reader(handle), [])
+        except csv.Error as error:
+            raise DataError(f"{where}: the header cannot be read ({error}); is it a CSV?") from error
+    if not header:
+        raise DataError(f"{where}: no rows; the file is empty")
+    double = sorted({name for name in header if header.count(name) > 1})
+    if double:
+        raise DataError(f"{where}: column {double[0]!r} occurs {header.count(double[0])} times; rename one")
+    return pl.scan_csv(path, infer_schema=False, glob=False)
+
+
+def check_widths(path: Path, width: int, where: str) -> None:
+    """Raise DataError for the first row with more or fewer fields than the header; blank lines do not count."""
+    with path.open(newline="", encoding="utf-8-sig") as handle:
+        try:
+            for row, fields in enumerate(csv.reader(handle), start=1):
+                if fields and len(fields) != width:
+                    raise DataError(
+                        f"{where}: row {row} has {len(fields)} fields, the header has {width}; "
+                        "mend the row, or quote a value that holds a comma"
+                    )
+        except csv.Error as error:
+            raise DataError(f"{where}: not CSV ({error}); mend its quotes") from error
+
+
+def scan_parquet(path: Path) -> pl.LazyFrame:
+    """A Parquet file, its footer read. Raises DataError for a cut or foreign file."""
+    try:
+        frame = pl.scan_parquet(path, glob=False)
+        frame.collect_schema()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{path}: incomplete or not Parquet ({first_line(error)}); write it again") from error
+    return frame
+
+
+def check_encoding(path: Path, where: str) -> None:
+    """Raise DataError for anything that is not UTF-8 text with line feeds."""
+    offset, tail, feeds, returns = 0, b"", False, False
+    with path.open("rb") as handle:
+        while chunk := handle.read(CHUNK):
+            block = tail + chunk
+            nul = block.find(b"\0")
+            try:
+                text, used = block.decode("utf-8"), len(block)
+            except UnicodeDecodeError as error:
+                split_at_end = error.reason == "unexpected end of data" and len(block) - error.start < 4
+                if not split_at_end:
+                    raise DataError(
+                        f"{where}: not UTF-8, byte offset {offset + error.start}; save it as UTF-8"
+                    ) from None
+                text, used = block[: error.start].decode("utf-8"), error.start
+            if nul >= 0:
+                raise DataError(f"{where}: not UTF-8 text, NUL at byte offset {offset + nul}; save it as UTF-8")
+            feeds, returns = feeds or "\n" in text, returns or "\r" in text
+            offset, tail = offset + used, block[used:]
+    if tail:
+        raise DataError(f"{where}: not UTF-8, byte offset {offset}; the last character is cut")
+    if returns and not feeds:
+        raise DataError(f"{where}: lines end in CR alone; save it with LF or CRLF line ends")
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, shortened."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
