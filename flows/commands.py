@@ -12,6 +12,7 @@ from flows.evaluate import evaluate
 from flows.finetune import finetune
 from flows.forecast import forecast
 from flows.leaderboard import leaderboard
+from flows.monitor import monitor
 from flows.pipeline import pipeline
 from flows.pretrain import pretrain
 from flows.prove import prove
@@ -40,6 +41,7 @@ COMMANDS: dict[str, "Flow[..., Any] | Plain"] = {
     "finetune": finetune,
     "evaluate": evaluate,
     "forecast": forecast,
+    "monitor": monitor,
     "compare": compare,
     "leaderboard": leaderboard,
     "prove": prove,
@@ -54,6 +56,7 @@ SUMMARIZED = (  # what --summary writes out
     "sweep",
     "evaluate",
     "forecast",
+    "monitor",
     "compare",
     "leaderboard",
     "prove",

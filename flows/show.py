@@ -19,6 +19,7 @@ from tasks.report import print_table, report_path
 from tasks.series_config import TargetConfig
 from tasks.sweep import Sweep, print_sweep
 from tasks.tracking import finite, page
+from tasks.watch import Monitored
 
 LEGEND = (
     "(SQL: loss of all deciles in units of the naive error, lower is better. p: how often equal models would differ as "
@@ -30,6 +31,8 @@ def show(result: Any, parameters: dict[str, Any], summary: Path | None) -> None:
     """What a person wants to see when a command is done."""
     if isinstance(result, Outcome):
         show_outcome(result, parameters["target"].resolved(), parameters["model"])
+    elif isinstance(result, Monitored):
+        show_monitored(result, parameters["target"].resolved())
     elif type(result) in SHOWN:
         SHOWN[type(result)](result)
     if summary is not None:
@@ -131,6 +134,20 @@ def show_sweep(result: Sweep) -> None:
     for unit in result.units:
         if unit.code:
             print(f"carryover: {unit.unit}: {unit.error} (log: {unit.log})", file=sys.stderr)
+
+
+def show_monitored(result: Monitored, target: TargetConfig) -> None:
+    """Realised beside promised, the verdict, and after an alarm what was done about it or is to be done."""
+    for name, value in result.realised.items():
+        figures = (f"{v:.4g}" if v is not None else "-" for v in (value, result.promised.get(name)))
+        print("{:<12} realised {:>8}   promised {:>8}".format(name, *figures))
+    print("Forecasts: " + "; ".join(f"{n} {what}" for what, n in result.account.items() if n))
+    print(result.sentence)
+    if result.told == "no server":
+        asked = {"target": target.model_dump(mode="json", exclude_defaults=True, exclude={"max_quarantined"})}
+        print(f"No Prefect server is set, so nothing starts by itself: {program('carryover')} run {as_options(asked)}")
+    elif result.told:
+        print(f"Prefect was told of the last alarm {'just now' if result.told == 'now' else 'before'}")
 
 
 def show_replay(result: Replay) -> None:

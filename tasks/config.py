@@ -173,6 +173,20 @@ class GateConfig(JudgingConfig):
         return self.promote and self.champion is None
 
 
+class MonitorConfig(Section):
+    """When the accuracy of published forecasts counts as worse than promised."""
+
+    metric: Literal["SQL", "MASE"] = Field("SQL", description="loss that is tested: of all deciles, or of the median")
+    level: float = Field(
+        0.05,
+        gt=0,
+        lt=0.5,
+        description="chance of a false alarm as long as a version is in use, however often one looks",
+    )
+    min_effect: float = Field(0.1, ge=0, le=10, description="relative rise of the loss that does not matter yet")
+    least: int = Field(5, ge=1, le=10_000, description="rounds before anything is said; one is a batch up to the next")
+
+
 class TrackingConfig(Section):
     """Where runs are logged."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 from prefect import get_run_logger
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from tqdm import tqdm
 
 from rnn_model.training import FitResult, Progress, Watch
@@ -24,6 +24,14 @@ def show_table(table: list[dict[str, Any]], key: str, description: str) -> None:
     """A table on the flow run's page. A server that went away costs the table, not the work."""
     try:
         create_table_artifact(table=table, key=key, description=description)
+    except httpx.TransportError as error:
+        get_run_logger().warning("artifact %s was not stored: %s", key, error)
+
+
+def show_note(markdown: str, key: str, description: str) -> None:
+    """The same for a text."""
+    try:
+        create_markdown_artifact(markdown=markdown, key=key, description=description)
     except httpx.TransportError as error:
         get_run_logger().warning("artifact %s was not stored: %s", key, error)
 

@@ -1,0 +1,88 @@
+"""Accuracy of forecasts beside what came, point by point: a mean over any part of them is then one grouping.
+
+The same figures as `tasks.metrics` gives for whole windows, whose cost grows with cutoffs times history: too much where
+every day adds a cutoff.
+"""
+
+from collections.abc import Iterable
+
+import polars as pl
+
+from rnn_model.config import DECILES, QUANTILES
+from tasks.metrics import DEFINITIONS, KEYS, MEDIAN
+
+PARTS = ("MASE", "SQL", "WQL", "coverage_80", "bias")
+MEANING = {name: DEFINITIONS[name] for name in ("MASE", "SQL", "WQL", "coverage_80", "season", "weights")} | {
+    "bias": "mean (median - y) over the scale of MASE: above 0 where forecasts are too high"
+}
+Y = pl.col("y")
+
+
+def scales(history: pl.DataFrame, windows: pl.DataFrame, season: int) -> pl.DataFrame:
+    """unique_id, cutoff, scale: the mean absolute seasonal difference up to each cutoff, null where it is 0 or unknown.
+
+    `history`: unique_id, ds, y. `windows`: unique_id, cutoff. Differences are one step apart in a history no longer
+    than a season. Missing values are left out before differences are taken, as `tasks.metrics.per_series` does.
+    """
+    seen = history.filter(Y.is_not_null()).sort("unique_id", "ds")
+    known = pl.int_range(1, pl.len() + 1).over("unique_id")
+
+    def mean_difference(lag: int) -> pl.Expr:
+        total = (Y - Y.shift(lag)).abs().fill_null(0.0).cum_sum().over("unique_id")
+        return pl.when(known > lag).then(total / (known - lag))
+
+    scale = pl.when(known > season).then(mean_difference(season)).otherwise(mean_difference(1))
+    upto = seen.select("unique_id", "ds", scale=pl.when(scale > 0).then(scale)).sort("ds")
+    asked = windows.select(KEYS).unique().sort("cutoff")
+    found = asked.join_asof(upto, left_on="cutoff", right_on="ds", by="unique_id", check_sortedness=False)
+    return found.select(*KEYS, "scale").sort(KEYS)
+
+
+def scales_of(scores: pl.DataFrame) -> pl.DataFrame:
+    """unique_id, cutoff, scale of windows that were scored (`per_series`); 1 where every error is 0."""
+    perfect = pl.col("MASE") == 0
+    return scores.select(*KEYS, scale=pl.when(perfect).then(1.0).otherwise(pl.col("MAE") / pl.col("MASE")))
+
+
+def points(forecasts: pl.DataFrame, scale: pl.DataFrame) -> pl.DataFrame:
+    """One line per forecast of a value that came, with MASE, SQL, bias (null without a scale), ql, size and hit.
+
+    `forecasts`: unique_id, cutoff, ds, step, y, the deciles, and what else there is, which is kept.
+    """
+    above = pl.col(MEDIAN) - Y
+    pinball = [
+        pl.max_horizontal(q * (Y - pl.col(n)), (q - 1) * (Y - pl.col(n)))
+        for q, n in zip(QUANTILES, DECILES, strict=True)
+    ]
+    return (
+        forecasts.filter(Y.is_not_null())
+        .join(scale, on=KEYS, how="left", maintain_order="left")
+        .with_columns(ql=pl.mean_horizontal(pinball), size=Y.abs(), hit=Y.is_between(pl.col("0.1"), pl.col("0.9")))
+        .with_columns(
+            MASE=above.abs() / pl.col("scale"), SQL=2 * pl.col("ql") / pl.col("scale"), bias=above / pl.col("scale")
+        )
+        .drop(DECILES)
+    )
+
+
+def by_part(scored: pl.DataFrame, groups: pl.DataFrame) -> pl.DataFrame:
+    """part (all, step=1 ..., and the groups'), forecasts, MASE, SQL, WQL, coverage_80, bias, in this order.
+
+    `scored`: as `points` gives it. `groups`: unique_id, part. A figure that nothing is known of is null.
+    """
+    steps = scored.sort("step").with_columns(part=pl.format("step={}", "step"))
+    grouped = scored.join(groups, on="unique_id").sort("part")
+    return pl.concat([_means(scored.with_columns(part=pl.lit("all"))), _means(steps), _means(grouped)])
+
+
+def _means(labelled: pl.DataFrame) -> pl.DataFrame:
+    size = pl.col("size").sum()
+    means: Iterable[pl.Expr] = [
+        pl.len().cast(pl.Int64).alias("forecasts"),
+        pl.col("MASE").mean(),
+        pl.col("SQL").mean(),
+        pl.when(size > 0).then(2 * pl.col("ql").sum() / size).alias("WQL"),
+        pl.col("hit").mean().alias("coverage_80"),
+        pl.col("bias").mean(),
+    ]
+    return labelled.group_by("part", maintain_order=True).agg(*means)

@@ -1,0 +1,122 @@
+"""Logged forecasts beside the truth that has come in since: what can be scored, and why the rest cannot."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+
+from rnn_model.artefact import open_checked, sha256_file
+from rnn_model.config import DECILES
+from rnn_model.errors import IntegrityError
+from tasks.config import home
+from tasks.forecast_log import Batch
+from tasks.frequency import parse_moment
+
+FILE = "forecast.parquet"
+NAIVE = "naive"  # path of series that the network did not answer
+POINT = ["unique_id", "ds"]
+Y = pl.col("y")
+
+
+def known_at(batches: Sequence[Batch], as_of: str | None) -> tuple[Batch, ...]:
+    """The batches that were there at `as_of`, in order of cutoffs; one made as of an earlier time was there then."""
+    moment = parse_moment(as_of)[0] if as_of else None
+    known = [b for b in batches if moment is None or parse_moment(b.as_of or b.time)[0] <= moment]
+    return tuple(sorted(known, key=lambda batch: (parse_moment(batch.last_cutoff)[0], batch.seq)))
+
+
+def maker(batch: Batch) -> str:
+    """Who made a batch: its version, else what it was called and its weights."""
+    return f"version {batch.version}" if batch.version is not None else f"{batch.model} {batch.weights[:8]}"
+
+
+def read_forecasts(batches: Sequence[Batch]) -> pl.DataFrame:
+    """Every forecast: unique_id, ds, cutoff, step, the deciles, batch (its place in `batches`) and maker.
+
+    What the fallback answered has the maker `naive`. Raises IntegrityError for a file that is not what was logged.
+    """
+    frames = []
+    for place, batch in enumerate(batches):
+        path = open_checked(batch.folder) / FILE
+        if sha256_file(path) != batch.digest:
+            raise IntegrityError(f"{path}: not the file that the log names; put a copy of the folder back")
+        by = pl.when(pl.col("path") == NAIVE).then(pl.lit(NAIVE)).otherwise(pl.lit(maker(batch)))
+        step = pl.col("ds").rank("dense").over("unique_id").cast(pl.Int64)
+        wanted = ["unique_id", "ds", "cutoff", *DECILES]
+        frames.append(pl.read_parquet(path).select(*wanted, step=step, batch=pl.lit(place, pl.Int64), maker=by))
+    return pl.concat(frames)
+
+
+def with_truth(forecasts: pl.DataFrame, truth: pl.DataFrame, aside: Sequence[str]) -> pl.DataFrame:
+    """Forecasts with y and state: scored, waiting (later than any truth), late (its series has no row so far yet),
+    missing (no value at that time), set aside (the series breaks a rule now) or vanished (it is in the target no more).
+
+    `truth`: unique_id, ds, y on the grid of each series. Of several batches of one maker from the same cutoff the last
+    counts: they had seen the same of the series.
+    """
+    ends = truth.group_by("unique_id").agg(end=pl.col("ds").max())
+    ds, newest = pl.col("ds"), truth["ds"].max()
+    state = (
+        pl.when(pl.col("unique_id").is_in(list(aside)))
+        .then(pl.lit("set aside"))
+        .when(pl.col("end").is_null())
+        .then(pl.lit("vanished"))
+        .when(ds > newest)
+        .then(pl.lit("waiting"))
+        .when(ds > pl.col("end"))
+        .then(pl.lit("late"))
+        .when(Y.is_null())
+        .then(pl.lit("missing"))
+        .otherwise(pl.lit("scored"))
+    )
+    return (
+        forecasts.sort("batch")
+        .unique([*POINT, "cutoff", "maker"], keep="last", maintain_order=True)
+        .join(truth, on=POINT, how="left", maintain_order="left")
+        .join(ends, on="unique_id", how="left", maintain_order="left")
+        .with_columns(state=state)
+        .drop("end")
+    )
+
+
+def rounds(own: pl.DataFrame, last_cutoffs: Sequence[datetime]) -> pl.DataFrame:
+    """Each truth once: beside the forecast of the latest batch before it. `own`: `with_truth` of one maker.
+
+    A round is what one batch said of the time up to the next one, so that rounds share neither truths nor, as far as
+    forecasts use what they know, errors. The last round is open, and left out, while truth for it is still to come.
+    """
+    latest = own.sort("cutoff", "batch").unique(POINT, keep="last", maintain_order=True)
+    after = sorted(latest["batch"].unique())
+    until = pl.DataFrame(
+        {"batch": after[:-1], "until": [last_cutoffs[place] for place in after[1:]]},
+        schema={"batch": pl.Int64, "until": own.schema["ds"]},
+    )
+    bounded = latest.join(until, on="batch", how="left", maintain_order="left")
+    inside = bounded.filter((pl.col("ds") <= pl.col("until")) | pl.col("until").is_null())
+    waiting = inside.filter((pl.col("state") == "waiting") & pl.col("until").is_null())["batch"].unique().to_list()
+    return inside.filter((pl.col("state") == "scored") & ~pl.col("batch").is_in(waiting)).drop("until")
+
+
+def corrected(batches: Sequence[Batch], rows: pl.DataFrame, since: datetime) -> tuple[int, int]:
+    """How many values (series and time) after `since` some batch had seen otherwise than they are in `rows`; and how
+    many of the data sets that batches were made from are not on this machine any more, and could not be looked at."""
+    changed: list[pl.DataFrame] = []
+    gone = 0
+    now = rows.unique(POINT, keep="any").rename({"y": "now"}).with_columns(there=pl.lit(True))
+    for data in sorted({batch.data for batch in batches}):
+        path = data_file(data)
+        if not path.is_file():
+            gone += 1
+            continue
+        then = (
+            pl.scan_parquet(path).filter(pl.col("ds") > since).select(*POINT, "y").collect().unique(POINT, keep="any")
+        )
+        both = then.join(now, on=POINT, how="left")
+        changed.append(both.filter(pl.col("there").is_null() | Y.ne_missing(pl.col("now"))).select(POINT))
+    return (pl.concat(changed).unique().height if changed else 0), gone
+
+
+def data_file(fingerprint: str) -> Path:
+    """Where the rows of a fingerprint stand, as they were read."""
+    return home() / "raw" / fingerprint[:16] / "data.parquet"

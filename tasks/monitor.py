@@ -1,0 +1,112 @@
+"""The monitor stage: what a look at the logged forecasts gives, put into MLflow and Prefect, and an alarm told once."""
+
+from typing import Any
+
+import polars as pl
+from prefect import task
+
+from rnn_model.errors import ConfigError
+from tasks.accuracy import MEANING
+from tasks.alarm import tell
+from tasks.arrivals import known_at
+from tasks.config import MonitorConfig, TrackingConfig
+from tasks.forecast_log import Batch, published
+from tasks.handles import Dataset, Run, Validated
+from tasks.labels import read_labels
+from tasks.progress import show_note, show_table
+from tasks.promise import Promise, fetch_promise
+from tasks.segments import KINDS, segments
+from tasks.series_config import TargetConfig
+from tasks.tracking import describe, log_metrics, log_table, set_tags
+from tasks.watch import HALF, WAITING, Monitored, Seen, Trial, assess, check_alike, look
+
+
+@task
+def monitor_forecasts(
+    raw: Dataset, truth: Validated, target: TargetConfig, config: MonitorConfig, tracking: TrackingConfig, run: Run
+) -> Monitored:
+    """Hold every logged forecast of a target against the truth, log what is found, and tell Prefect of a new alarm."""
+    batches = known_at(published(target.title), target.as_of)
+    trial = None
+    if batches:
+        check_alike(batches[-1], truth.dataset)
+        seen, promise = look(batches, raw, truth), promise_of(batches[-1], tracking)
+        found, trial = assess(target.title, seen, promise, groups_of(seen, truth), config)
+    else:
+        words = f"{target.title}: {WAITING}: none is in the log; carryover forecast --model champion begins it."
+        found = Monitored(target=target.title, outcome=WAITING, sentence=words, threshold=1 / (HALF * config.level))
+    if found.alarms:
+        told = tell(batches[-1].target, name_alarm(batches[-1], found), payload_of(found), run)
+        found = found.model_copy(update={"told": told})
+    log(found, trial, run)
+    show(found)
+    return found
+
+
+def promise_of(batch: Batch, tracking: TrackingConfig) -> Promise | str:
+    """What the maker of a batch was promised to be like, or why nothing was."""
+    if batch.version is None:
+        return "it is no version of a registered model, so nothing was promised"
+    try:
+        return fetch_promise(batch.model, tracking)
+    except ConfigError as error:
+        return str(error)
+
+
+def groups_of(seen: Seen, truth: Validated) -> pl.DataFrame:
+    """The segments of the series as they are now, for where no promise brings its own."""
+    rows = pl.read_parquet(truth.dataset.data).select("unique_id", "ds", "y")
+    return segments(rows, seen.joined.select("unique_id", "cutoff"), KINDS, read_labels(truth.dataset))
+
+
+def name_alarm(batch: Batch, found: Monitored) -> str:
+    """What the last alarm is known by: target, version, weights and number."""
+    return f"{batch.target} {batch.version} {batch.weights[:12]} {len(found.alarms)}"
+
+
+def payload_of(found: Monitored) -> dict[str, Any]:
+    """What the event says."""
+    return found.model_dump(
+        include={"target", "model", "outcome", "sentence", "ratio", "bound", "e_value", "threshold", "rounds", "alarms"}
+    )
+
+
+def log(found: Monitored, trial: Trial | None, run: Run) -> None:
+    """Metrics, tables, tags and the description of the run."""
+    both = {"realised": found.realised, "promised": found.promised}
+    metrics = {f"{which}/{name}": value for which, row in both.items() for name, value in row.items()}
+    metrics |= {
+        f"monitor/{name}": getattr(found, name) for name in ("e_value", "threshold", "ratio", "bound", "rounds")
+    }
+    metrics |= {"monitor/alarms": len(found.alarms), "monitor/forecasts": found.account.get("scored", 0)}
+    log_metrics(run, {name: value for name, value in metrics.items() if value is not None})
+    log_table(run, {"parts": list(found.table), "makers": list(found.makers)}, "monitor/accuracy.json")
+    log_table(run, {"definitions": MEANING}, "metric_definitions.json")
+    if trial is not None:
+        capital = pl.Series("e_value", trial.course.capital or [None] * trial.rounds.height, pl.Float64)
+        rounds = trial.rounds.with_columns(capital).to_dicts()
+        log_table(run, {"rounds": rounds, "account": found.account}, "monitor/rounds.json")
+    set_tags(run, {"carryover.outcome": found.outcome, "carryover.monitored": found.model or "nothing"})
+    describe(run, markdown(found))
+
+
+def show(found: Monitored) -> None:
+    """The table and the words on the flow run's page."""
+    if found.table:
+        rows = [{k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()} for row in found.table]
+        show_table(table=rows, key="realised", description="realised beside promised accuracy, by part")
+    show_note(markdown(found), key="monitor", description=f"{found.target}: {found.outcome}")
+
+
+def markdown(found: Monitored) -> str:
+    """The outcome, the figures and the account."""
+    lines = ["| | " + " | ".join(found.realised) + " |", "|---" * (1 + len(found.realised)) + "|"]
+    for title, row in (("realised", found.realised), ("promised", found.promised)):
+        lines.append(f"| {title} | " + " | ".join(shown(row.get(name)) for name in found.realised) + " |")
+    counts = "; ".join(f"{n} {what}" for what, n in found.account.items() if n)
+    return "\n\n".join([found.sentence, *(["\n".join(lines)] if found.realised else []), f"Forecasts: {counts}."])
+
+
+def shown(value: float | None) -> str:
+    """A figure, or nothing."""
+    return "" if value is None else f"{value:.4g}"
