@@ -14,6 +14,7 @@ import pytest
 
 from flows.cli import COMMANDS, command_class, run
 
+WITHOUT_TARGET = ("pretrain", "leaderboard", "replay", "rollback", "services", "down")
 MONTHS = pl.datetime_range(pl.datetime(2010, 1, 1), pl.datetime(2014, 12, 1), "1mo", eager=True)
 TINY = [
     *("--model.width", "8", "--model.num_layers", "1", "--model.context", "32", "--model.patch", "4"),
@@ -140,7 +141,7 @@ def test_help_describes_every_option(name: str, capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit, match="0"):
         run([name, "--help"])
     shown = capsys.readouterr().out
-    assert "--target.path" in shown or name in ("pretrain", "leaderboard", "replay", "rollback")
+    assert "--target.path" in shown or name in WITHOUT_TARGET
     assert "(default: None)" in shown
 
 
