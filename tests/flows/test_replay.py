@@ -122,10 +122,13 @@ def test_another_seed_is_different_at_the_corpus(target: Path, first_difference:
 
 
 def test_arithmetic_that_is_off_is_found_where_it_is(
-    target: Path, first_difference: Callable[[Outcome], str], monkeypatch: pytest.MonkeyPatch
+    home: Path, first_difference: Callable[[Outcome], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    path = home / "nudged" / "target.parquet"  # another path is another run: the one of before has finished
+    path.parent.mkdir()
+    series().write_parquet(path)
     monkeypatch.setattr(finetuning, "tune", nudged(1.001))
-    assert first_difference(carry(target)).startswith("different at fine-tune biases: validation loss got")
+    assert first_difference(carry(path)).startswith("different at fine-tune biases: validation loss got")
 
 
 def test_the_other_commands_leave_receipts_too(
