@@ -1,6 +1,7 @@
 """What every test shares: a data folder of its own, and one embedded Prefect server for those that run flows."""
 
 import os
+import sys
 
 for name, value in {
     "DO_NOT_TRACK": "true",
@@ -25,6 +26,14 @@ def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "data"
     monkeypatch.setenv("CARRYOVER_HOME", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def import_path() -> Iterator[None]:
+    """Code that a loaded model brings along is found by no later test, and by no process that one starts."""
+    before = list(sys.path)
+    yield
+    sys.path[:] = before
 
 
 @pytest.fixture(scope="session")

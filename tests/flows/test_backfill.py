@@ -21,9 +21,11 @@ from tasks.handles import Outcome
 from tasks.series_config import TargetConfig
 
 NO_SERIES = {  # commands without series of their own
+    "down": "ends servers",
     "leaderboard": "a benchmark: the last rows of each set are its test by definition",
     "replay": "as of when the run was that is replayed",
     "rollback": "changes the champion, reads no data",
+    "services": "starts servers",
 }
 DAYS = 60  # from 1 January to 29 February 2024
 
@@ -107,7 +109,7 @@ def test_what_comes_later_moves_no_bit_of_an_earlier_day(
 
 def forecast_as_of(outcome: Outcome, path: Path, output: Path) -> str:
     target = TargetConfig(path=str(path), freq="D", as_of="2024-02-25")
-    forecast(output, str(outcome.model.folder), target, HorizonConfig(horizon=4))
+    forecast(str(outcome.model.folder), target, HorizonConfig(horizon=4), output=output, force=True)
     return sha256_file(output)
 
 

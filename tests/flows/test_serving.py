@@ -180,7 +180,7 @@ def test_a_real_server_forecasts_with_the_champion_and_refuses_nan(
     address: str, outcome: Outcome, target: Path, home: Path
 ) -> None:
     config = TargetConfig(path=str(target), freq="MS")
-    made = forecast(home / "s.parquet", str(outcome.model.folder), config, HorizonConfig(horizon=HORIZON))
+    made = forecast(str(outcome.model.folder), config, HorizonConfig(horizon=HORIZON), output=home / "s.parquet")
     good = httpx.post(address, json={"dataframe_records": records()}, timeout=60)
     assert good.status_code == 200
     served = pl.DataFrame(good.json()["predictions"]).sort("unique_id", "ds")

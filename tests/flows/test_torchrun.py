@@ -46,9 +46,3 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
         assert both["gradient_norm"] == pytest.approx(one.gradient_norm, rel=1e-4)
     for name, weight in alone.state_dict().items():
         torch.testing.assert_close(network.state_dict()[name], weight, rtol=1e-4, atol=1e-6)
-
-
-def test_a_batch_smaller_than_the_processes_is_refused(tmp_path: Path) -> None:
-    done = on_two_processes(tmp_path, batch_size=1)
-    assert done.returncode != 0
-    assert "carryover: batch_size 1 is under the 2 processes; raise it" in done.stderr
