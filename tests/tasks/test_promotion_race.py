@@ -12,7 +12,7 @@ import pytest
 
 from tasks.config import PROJECT, TrackingConfig
 
-ROUNDS = 10
+ROUNDS = 8  # `python tests/tasks/promotion_race.py FOLDER 200` runs more
 
 
 def program(name: str, folder: Path, store: TrackingConfig, *arguments: str) -> Any:
