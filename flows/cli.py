@@ -4,6 +4,7 @@ import argparse
 import inspect
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -177,6 +178,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Refuse the command line."""
+        if re.fullmatch("unrecognized arguments: (true|false)", message, re.IGNORECASE):
+            message += " (a switch stands alone, as in --force or --no-force)"
         raise ConfigError(f"{message}; {self.prog} --help lists all options")
 
 

@@ -114,7 +114,9 @@ def _rolled_back(client: MlflowClient, name: str, to: int | None, reason: str, c
             raise ConfigError(f"model {name} has no version {number} (any more); name another with --version")
         _, weights, _ = checked(client, name, number, config)
         _move(client, ledger, "rollback", (current, number), (weights, "", reason))
-        return Promotion(name=name, result="rolled back", previous=current, version=number, sentence=reason)
+        back = number in [reign.version for reign in ledger.reigns]  # else it was never champion
+        result: Literal["rolled back", "moved"] = "rolled back" if back else "moved"
+        return Promotion(name=name, result=result, previous=current, version=number, sentence=reason)
 
 
 def _before(name: str, ledger: Ledger) -> int:

@@ -41,6 +41,11 @@ def download_model(name: str, places: Sequence[str]) -> Path:
                 raise IntegrityError(f"model {name!r}: its files are gone from the store ({error.strerror})") from None
             if found := list(local.rglob(CARD)):
                 return open_checked(found[0].parent) if here else _keep(found[0].parent)
+    if name.startswith("models:/") and not name.startswith("models:/m-"):
+        raise ConfigError(
+            f"model {name!r}: no such model, version or alias is registered, or carryover did not log it; "
+            "MLflow's page Models lists what there is"
+        )
     raise ConfigError(
         f"model {name!r}: MLflow has nothing there that carryover logged; name a pipeline, finetune or pretrain run, "
         "or the address such a run printed"

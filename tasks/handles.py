@@ -227,7 +227,7 @@ class Promotion(Section):
     """What became of @champion, in words. `superseded`: another became champion meanwhile, so compare anew."""
 
     name: str
-    result: Literal["promoted", "kept", "already", "superseded", "rolled back"]
+    result: Literal["promoted", "kept", "already", "superseded", "rolled back", "moved"]
     previous: int | None = Field(description="champion before; none: there was none")
     version: int | None = Field(description="champion now")
     sentence: str

@@ -56,6 +56,7 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> str:
         (["--model.context", "30", "--model.patch", "8"], "context 30 is not a multiple of patch 8; use 24"),
         (["--target.path", "x.csv"], "without freq"),
         (["--target.path", "x.csv", "--target.freq", "fortnight"], "freq 'fortnight' is not known"),
+        (["--force", "true"], "a switch stands alone, as in --force or --no-force"),
         (["--config", "nowhere.yaml"], "neither a file nor a preset; presets are base, keras-example"),
     ],
 )
