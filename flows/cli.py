@@ -134,9 +134,13 @@ def run(arguments: list[str]) -> int:
         )
     except Exception as error:  # the last line of defence: a traceback belongs in the log file
         logging.getLogger("carryover").exception("unexpected failure")
-        away = "Failed to reach API" in str(error) or "ephemeral Prefect API" in str(error)
         words = str(error).splitlines()[0] if str(error) else "no message"
-        return complain(f"{type(error).__name__}: {words} (details: {log})", ServiceError.exit_code if away else 1)
+        if found := re.search(r"Failed to reach API at (\S+)", words):
+            return complain(
+                f"Prefect at {found[1]} does not answer; start it, or unset PREFECT_API_URL", ServiceError.exit_code
+            )
+        embedded = "ephemeral Prefect API" in words
+        return complain(f"{type(error).__name__}: {words} (details: {log})", ServiceError.exit_code if embedded else 1)
 
 
 def execute(name: str, options: list[str]) -> int:

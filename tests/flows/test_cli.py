@@ -93,6 +93,21 @@ def test_words_that_do_not_fit_exit_2(line: list[str], words: str, capsys: pytes
     assert words in last_line(capsys)
 
 
+def test_a_prefect_server_that_is_down_exits_69_without_its_password(tmp_path: Path) -> None:
+    environment = os.environ | {
+        "PREFECT_API_URL": "http://user:canary@127.0.0.1:9/api",
+        "CARRYOVER_HOME": str(tmp_path),
+    }
+    command = [sys.executable, "-m", "flows.cli", "forecast"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 69
+    assert done.stderr.splitlines()[-1] == (
+        "carryover: Prefect at http://127.0.0.1:9/api/ does not answer; start it, or unset PREFECT_API_URL"
+    )
+    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert all(b"canary" not in text for text in [*written, done.stdout.encode(), done.stderr.encode()])
+
+
 def test_unknown_keys_of_a_file_are_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "c.yaml").write_text("window: {horizn: 3}\n")
     assert run(["run", "--config", str(tmp_path / "c.yaml")]) == 2
