@@ -160,10 +160,15 @@ def surroundings(unit: Unit) -> dict[str, str]:
 
 
 def result_of(unit: Unit, code: int, seconds: float) -> UnitResult:
-    """What a unit left behind, from its summary, or from the last line that it said."""
+    """What a unit left behind, from its summary, or from the last line that it said.
+
+    `code`: as subprocess gives it, -N for signal N, which a shell (and the result) calls 128 + N.
+    """
     if code or not unit.summary.is_file():
         lines = unit.log.read_text(errors="replace").strip().splitlines()
         words = lines[-1].removeprefix("carryover: ") if lines else "it was not started, or said nothing"
+        if code < 0:
+            words, code = f"killed by signal {-code}; its last line: {words}", 128 - code
         return UnitResult(unit=unit.title, seconds=seconds, code=code or 1, error=words, log=unit.log)
     found = json.loads(unit.summary.read_text())
     return UnitResult(

@@ -69,6 +69,17 @@ def test_a_failed_unit_says_its_last_line(unit: Unit) -> None:
     assert (result.code, result.error, result.run) == (65, "gone.csv: no such file", None)
 
 
+def test_a_killed_unit_has_failed_and_says_by_which_signal(unit: Unit, tmp_path: Path) -> None:
+    unit.log.parent.mkdir(parents=True)
+    with unit.log.open("w") as log:
+        code = ended([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"], unit, log.fileno())
+    result = result_of(unit, code, 1.5)
+    assert (result.code, result.run) == (137, None)
+    assert result.error.startswith("killed by signal 9; ")
+    fine = UnitResult(unit="u", seconds=1, code=0, log=unit.log)
+    assert Sweep(folder=unit.folder, units=(fine, result)).exit_code == 137
+
+
 def test_a_finished_unit_says_what_its_summary_says(unit: Unit) -> None:
     run, selection, decision = {"run_id": "abc"}, {"chosen": "full"}, {"outcome": "keep"}
     unit.summary.write_text(json.dumps({"run": run, "repeated": True, "selection": selection, "decision": decision}))
