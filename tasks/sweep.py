@@ -13,7 +13,6 @@ from typing import Any
 import yaml
 from prefect import task
 from pydantic import Field
-from rich.console import Console
 from rich.table import Table
 
 from rnn_model.artefact import digest_json, write_file
@@ -21,6 +20,7 @@ from rnn_model.config import Section
 from rnn_model.errors import ConfigError
 from tasks.config import PROJECT, home
 from tasks.progress import show_table
+from tasks.terminal import print_plainly
 from tasks.tracking import flatten
 
 POLL = 0.5  # seconds between looks at a unit and at whether the sweep was stopped
@@ -214,4 +214,4 @@ def print_sweep(sweep: Sweep) -> None:
         table.add_column(column, no_wrap=column == "run", justify="right" if column in ("seconds", "code") else "left")
     for row in rows(sweep):
         table.add_row(*row.values())
-    Console(width=None if sys.stdout.isatty() else 150).print(table)
+    print_plainly(table, 150)
