@@ -9,7 +9,20 @@ from pathlib import Path
 import pytest
 
 from rnn_model.errors import ConfigError
-from tasks.sweep import STOPPED, Sweep, Unit, UnitResult, ended, expand_grid, laid_over, result_of, title_of
+from tasks.sweep import (
+    STOPPED,
+    Sweep,
+    Unit,
+    UnitResult,
+    check_machine,
+    declared_store,
+    ended,
+    expand_grid,
+    laid_over,
+    result_of,
+    run_process,
+    title_of,
+)
 
 
 @pytest.fixture
@@ -51,6 +64,22 @@ def test_a_unit_has_the_surroundings_of_the_sweep(unit: Unit, tmp_path: Path) ->
     script = "import os, sys; sys.exit(7 * (os.environ['KNOWN'] == 'yes'))"
     with (tmp_path / "log").open("w") as log:
         assert ended([sys.executable, "-c", script], unit, log.fileno()) == 7
+
+
+def test_a_worker_that_is_set_to_another_store_or_lock_is_refused(unit: Unit, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", "https://ann:geheim@mlflow.example/a")
+        handed = unit.model_copy(update={"store": declared_store(unit.options)})
+        check_machine(handed)  # the same machine
+    assert handed.store == "https://mlflow.example/a"  # a parameter of a task shows no secret
+    with pytest.raises(ConfigError, match=r"logs to the data folder, the sweep to https://mlflow\.example/a; start"):
+        run_process(handed)
+    assert not handed.config.exists()
+    with pytest.raises(ConfigError, match="CARRYOVER_DATABASE is not set for this worker and set for the sweep"):
+        run_process(unit.model_copy(update={"shared": True}))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://another")
+    declared = {"tracking": {"uri": "http://one"}}  # an option is the unit's own, wherever it runs
+    check_machine(unit.model_copy(update={"options": declared, "store": "http://one"}))
 
 
 def test_a_stopped_sweep_ends_its_units_and_starts_no_other(unit: Unit, tmp_path: Path) -> None:
