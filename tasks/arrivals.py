@@ -10,10 +10,9 @@ from rnn_model.artefact import open_checked, sha256_file
 from rnn_model.config import DECILES
 from rnn_model.errors import IntegrityError
 from tasks.config import home
-from tasks.forecast_log import Batch
+from tasks.forecast_log import FORECASTS, Batch
 from tasks.frequency import parse_moment
 
-FILE = "forecast.parquet"
 NAIVE = "naive"  # path of series that the network did not answer
 POINT = ["unique_id", "ds"]
 Y = pl.col("y")
@@ -38,7 +37,7 @@ def read_forecasts(batches: Sequence[Batch]) -> pl.DataFrame:
     """
     frames = []
     for place, batch in enumerate(batches):
-        path = open_checked(batch.folder) / FILE
+        path = open_checked(batch.folder) / FORECASTS
         if sha256_file(path) != batch.digest:
             raise IntegrityError(f"{path}: not the file that the log names; put a copy of the folder back")
         by = pl.when(pl.col("path") == NAIVE).then(pl.lit(NAIVE)).otherwise(pl.lit(maker(batch)))

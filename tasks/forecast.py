@@ -15,7 +15,7 @@ from rnn_model.errors import ConfigError, DataError, IntegrityError
 from rnn_model.forecasting import check_horizon
 from rnn_model.network import Network
 from tasks.answers import Answers, answer_series
-from tasks.batches import Work, csv_bytes, intact, parquet_bytes, publish_work
+from tasks.batches import CSV, LEFT_OUT, Edition, csv_bytes, intact, parquet_bytes, publish_edition
 from tasks.champion import champion
 from tasks.config import ForecastConfig, HorizonConfig, StepsConfig, TrackingConfig
 from tasks.forecast_log import Batch, read_log
@@ -115,7 +115,7 @@ def forecast_dataset(
     network, card = opened(pinned, dataset)
     horizon = steps.horizon or pinned.horizon
     check_horizon(card.horizon, horizon)
-    work = Work(
+    edition = Edition(
         name=target.title,
         key=forecast_key(dataset, pinned, card, horizon, config),
         dataset=dataset,
@@ -125,13 +125,13 @@ def forecast_dataset(
         csv=config.csv,
         force=force,
     )
-    known = read_log(target.title).made(work.key)
+    known = read_log(target.title).made(edition.key)
     if known and not force and intact(known):
         return told(known, "already", config.csv)
     rows = pl.read_parquet(open_checked(dataset.folder) / dataset.data.name)
     answers = answer_series(network, card, rows, dataset, horizon, config)
     stop_if_too_many(dataset.name, answers, rows["unique_id"].n_unique(), target.max_quarantined)
-    batch, result = publish_work(work, answers)
+    batch, result = publish_edition(edition, answers)
     return told(batch, result, config.csv)
 
 
@@ -183,9 +183,9 @@ def told(batch: Batch, result: str, csv: bool) -> Forecast:
         "mended": f"published on {when} UTC; its files were gone or changed, and are made again as {batch.folder}",
         "already": f"nothing to do: published as {batch.folder} on {when} UTC",
     }[result]
-    if csv and not (batch.folder / "forecast.csv").is_file():
-        sentence += ", without forecast.csv; --output FILE.csv writes one"
-    lines = pl.read_parquet(batch.folder / "left_out.parquet").select("unique_id", "path", "rule")
+    if csv and not (batch.folder / CSV).is_file():
+        sentence += f", without {CSV}; --output FILE.csv writes one"
+    lines = pl.read_parquet(batch.folder / LEFT_OUT).select("unique_id", "path", "rule")
     return Forecast.model_validate(
         {
             "result": result,
