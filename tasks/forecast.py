@@ -20,7 +20,7 @@ from tasks.champion import champion
 from tasks.config import ForecastConfig, HorizonConfig, StepsConfig, TrackingConfig
 from tasks.forecast_log import Batch, read_log
 from tasks.forecaster import check_freq
-from tasks.frequency import ANY
+from tasks.frequency import ANY, parse_moment
 from tasks.handles import CHAMPION, Dataset, Forecast, Pinned
 from tasks.progress import show_table
 from tasks.registry import checked, contents, registry_name, run_key, store
@@ -113,11 +113,13 @@ def forecast_dataset(
     Raises DataError, ConfigError or IntegrityError; what was published before stands in any case.
     """
     network, card = opened(pinned, dataset)
+    if target.as_of is not None:
+        check_known_then(card, dataset, target)
     horizon = steps.horizon or pinned.horizon
     check_horizon(card.horizon, horizon)
     edition = Edition(
         name=target.title,
-        key=forecast_key(dataset, pinned, card, horizon, config),
+        key=forecast_key(dataset, pinned, card, horizon, config, target.as_of),
         dataset=dataset,
         pinned=pinned,
         horizon=horizon,
@@ -157,9 +159,27 @@ def check_same(option: str, made: object, given: object) -> None:
         )
 
 
-def forecast_key(dataset: Dataset, pinned: Pinned, card: ModelCard, horizon: int, config: ForecastConfig) -> str:
-    """What a set of forecasts is known by: equal keys, equal forecasts. A CSV beside them changes none."""
+def check_known_then(card: ModelCard, dataset: Dataset, target: TargetConfig) -> None:
+    """Refuse a model that was fitted or chosen on a series of the target after `as_of`. Raises ConfigError."""
+    moment = parse_moment(str(target.as_of))[0]
+    names = pl.read_parquet(open_checked(dataset.folder) / dataset.data.name, columns=["unique_id"])["unique_id"]
+    for name in names.unique().sort():
+        if name in card.seen and parse_moment(card.seen[name])[0] > moment:
+            raise ConfigError(
+                f"the model has seen series {name!r} up to {card.seen[name]}, after as_of {target.as_of}; use a "
+                f"version from before (--model models:/{registry_name(target.title)}/N) or --model base"
+            )
+
+
+def forecast_key(
+    dataset: Dataset, pinned: Pinned, card: ModelCard, horizon: int, config: ForecastConfig, as_of: str | None
+) -> str:
+    """What a set of forecasts is known by: equal keys, equal forecasts. A CSV beside them changes none.
+
+    `as_of` changes none either, but the log says it of a batch, and who looks back goes by it.
+    """
     asked = {"horizon": horizon, "season": dataset.season, "freq": dataset.freq, "version": pinned.version}
+    asked |= {"as_of": as_of}
     asked |= config.model_dump(exclude={"csv"}) | {"card": card.model_dump(mode="json")}
     return run_key(f"{dataset.fingerprint} {pinned.weights}", asked)
 
