@@ -26,8 +26,16 @@ def known_at(batches: Sequence[Batch], as_of: str | None) -> tuple[Batch, ...]:
 
 
 def maker(batch: Batch) -> str:
-    """Who made a batch: its version, else what it was called and its weights."""
-    return f"version {batch.version}" if batch.version is not None else f"{batch.model} {batch.weights[:8]}"
+    """Who made a batch: the model's address and its weights; a version 1 of another registry is another maker."""
+    return f"{batch.model} {batch.weights[:8]}"
+
+
+def on_trial(batches: Sequence[Batch]) -> Batch:
+    """Whose accuracy is judged: the latest batch of a registered version, else the latest of all.
+
+    A forecast by the base model in between was made for a look, and takes nobody's place.
+    """
+    return next((batch for batch in reversed(batches) if batch.version is not None), batches[-1])
 
 
 def read_forecasts(batches: Sequence[Batch]) -> pl.DataFrame:
