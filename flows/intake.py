@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from rnn_model.artefact import digest_json
 from rnn_model.config import ModelConfig
 from tasks.config import NOTHING
 from tasks.finished import Work, find_outcome, has_finished, name_work, reach, settings_key
 from tasks.handles import Dataset, Model, Outcome
 from tasks.ingest import ingest
 from tasks.pretrain import start_from
-from tasks.receipt import files_of
 
 REPEATABLE = ("run", "finetune", "evaluate")  # commands whose outcome is kept
 
@@ -19,6 +17,7 @@ class Given(NamedTuple):
     """What a run starts with."""
 
     raw: Dataset
+    source: Dataset | None  # None: no corpus is needed, or it is synthetic
     start: Model | None  # None: nothing, so a network is pretrained
     work: Work
 
@@ -39,9 +38,16 @@ def take_in(command: str, sections: Mapping[str, Any], plainly: bool = False) ->
     rival = sections["gate"].champion if "gate" in sections else None
     if rival not in (None, NOTHING):
         parts.append(find(rival, tracking).weights)
-    if "source" in sections:
-        parts.append(digest_json([file.sha256 for file in files_of(sections["source"])]))
-    return Given(raw, start, name_work(command, sections, store, " ".join(parts)))
+    source = None
+    if needs_source(sections, start):
+        source = read(sections["source"], "source")
+        parts.append(source.content)
+    return Given(raw, source, start, name_work(command, sections, store, " ".join(parts)))
+
+
+def needs_source(sections: Mapping[str, Any], start: Model | None) -> bool:
+    """Whether a flow makes a corpus of a real collection: to pretrain on, or to replay while it tunes."""
+    return "source" in sections and sections["source"].given and (start is None or sections["finetune"].replay > 0)
 
 
 def origin(sections: Mapping[str, Any]) -> tuple[str | None, ModelConfig | None]:

@@ -74,7 +74,7 @@ def pipeline(
             validated, windows = prepare(given.raw, target, window, backtest, context, run)
             base = given.start
             if base is None or finetune.replay:
-                corpus = prepare_corpus(source, window, context, validated, seed, run)
+                corpus = prepare_corpus(source, window, context, validated, seed, run, given.source)
                 first = base or pretrain_model(corpus, model, pretrain, window.horizon, seed, run)
                 base = first.model_copy(update={"corpus": corpus.folder})
             selection = finetune_model(validated.dataset, windows, base, finetune, seed, run)

@@ -146,6 +146,8 @@ def show_monitored(result: Monitored, target: TargetConfig) -> None:
     if result.told == "no server":
         asked = {"target": target.model_dump(mode="json", exclude_defaults=True, exclude={"max_quarantined"})}
         print(f"No Prefect server is set, so nothing starts by itself: {program('carryover')} run {as_options(asked)}")
+    elif result.told == "looked back":
+        print(f"A look back as of {target.as_of}: Prefect is not told, so nothing starts by itself")
     elif result.told:
         print(f"Prefect was told of the last alarm {'just now' if result.told == 'now' else 'before'}")
 

@@ -63,16 +63,25 @@ def prepare(
 
 
 def prepare_corpus(
-    source: SourceConfig, window: HorizonConfig, context: int, target: Validated | None, seed: int, run: Run
+    source: SourceConfig,
+    window: HorizonConfig,
+    context: int,
+    target: Validated | None,
+    seed: int,
+    run: Run,
+    read: Dataset | None = None,
 ) -> Corpus:
-    """The synthetic corpus for the target's rhythm, or a real collection without the target's series."""
+    """The synthetic corpus for the target's rhythm, or a real collection without the target's series.
+
+    `read`: the collection, where it was read before: the run is known by what stood in it then.
+    """
     known = target.dataset if target else None
     if not source.given:
         freq = source.freq or (known.freq if known else "")
         season = source.season or (known.periods[0] if known else usual_season(freq))
         longest = context + 2 * window.horizon
         return synthesise(source.synthetic, freq, (season, long_season_of(season)), longest, seed)
-    validated = validate(ingest(source, "source"), source, window.horizon + 1, context)
+    validated = validate(read or ingest(source, "source"), source, window.horizon + 1, context)
     log_dataset(run, validated.dataset, "source")
     return collect(validated.dataset, known)
 

@@ -26,7 +26,19 @@ from tasks.config import (
 )
 from tasks.finished import reach
 from tasks.series_config import SourceConfig, TargetConfig
-from tasks.sweep import Sweep, Unit, UnitResult, expand_grid, laid_over, run_unit, sweep_folder, tabulate, title_of
+from tasks.sweep import (
+    Sweep,
+    Unit,
+    UnitResult,
+    declared_store,
+    expand_grid,
+    laid_over,
+    run_unit,
+    sweep_folder,
+    tabulate,
+    title_of,
+)
+from tasks.team import is_shared
 
 HINTS = get_type_hints(pipeline.fn, include_extras=True)
 FIELDS: dict[str, Any] = {name: (HINTS[name], own.default) for name, own in signature(pipeline.fn).parameters.items()}
@@ -85,7 +97,15 @@ def make_units(grid: dict[str, Any], sections: dict[str, Any], runner: RunnerCon
     shared = {"CARRYOVER_HOME": str(home()), "OMP_NUM_THREADS": str(runner.threads)} | prefect_address()
     folder = sweep_folder(options)
     return [
-        Unit(title=title_of(point), options=own, folder=folder, number=number, environment=shared)
+        Unit(
+            title=title_of(point),
+            options=own,
+            folder=folder,
+            number=number,
+            environment=shared,
+            store=declared_store(own),
+            shared=is_shared(),
+        )
         for number, (point, own) in enumerate(zip(points, options, strict=True), 1)
     ]
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Literal
 from uuid import NAMESPACE_URL, uuid5
 
+from mlflow.tracking import MlflowClient
 from prefect import get_client
 from prefect.events import emit_event
 from prefect.events.filters import EventFilter, EventIDFilter
@@ -14,7 +15,6 @@ from rnn_model.artefact import held
 from rnn_model.errors import ServiceError
 from tasks.config import home
 from tasks.handles import Run
-from tasks.promise import announced
 from tasks.tracking import set_tags
 
 EVENT = "carryover.accuracy.dropped"
@@ -28,12 +28,12 @@ Told = Literal["now", "before", "no server"]
 def tell(name: str, alarm: str, payload: Mapping[str, object], run: Run) -> Told:
     """Send the event of an alarm, unless an earlier run of the experiment did, and mark `run` when the server has it.
 
-    `alarm` names it for good: target, version, weights and number. The event's id follows from it, so that one sent
+    `alarm` names it for good: target, version, weights and time. The event's id follows from it, so that one sent
     again after a crash in between is the same event. Without a server there is nobody to tell. Raises ServiceError
     for an event that did not arrive; BusyError (75) while another process is telling.
     """
     with held(home() / "monitor" / name):
-        if announced(run, TAG, alarm):
+        if announced(run, alarm):
             return "before"
         if not PREFECT_API_URL.value():
             return "no server"
@@ -49,3 +49,9 @@ def tell(name: str, alarm: str, payload: Mapping[str, object], run: Run) -> Told
                 time.sleep(0.5)
         set_tags(run, {TAG: alarm})
         return "now"
+
+
+def announced(run: Run, alarm: str) -> bool:
+    """Whether an earlier run of the experiment carries the alarm's tag: it is told of once."""
+    query = f"tags.`{TAG}` = '{alarm}'"
+    return bool(MlflowClient().search_runs([run.experiment_id], query, max_results=1))

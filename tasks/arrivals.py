@@ -10,10 +10,9 @@ from rnn_model.artefact import open_checked, sha256_file
 from rnn_model.config import DECILES
 from rnn_model.errors import IntegrityError
 from tasks.config import home
-from tasks.forecast_log import Batch
+from tasks.forecast_log import FORECASTS, Batch
 from tasks.frequency import parse_moment
 
-FILE = "forecast.parquet"
 NAIVE = "naive"  # path of series that the network did not answer
 POINT = ["unique_id", "ds"]
 Y = pl.col("y")
@@ -27,8 +26,16 @@ def known_at(batches: Sequence[Batch], as_of: str | None) -> tuple[Batch, ...]:
 
 
 def maker(batch: Batch) -> str:
-    """Who made a batch: its version, else what it was called and its weights."""
-    return f"version {batch.version}" if batch.version is not None else f"{batch.model} {batch.weights[:8]}"
+    """Who made a batch: the model's address and its weights; a version 1 of another registry is another maker."""
+    return f"{batch.model} {batch.weights[:8]}"
+
+
+def on_trial(batches: Sequence[Batch]) -> Batch:
+    """Whose accuracy is judged: the latest batch of a registered version, else the latest of all.
+
+    A forecast by the base model in between was made for a look, and takes nobody's place.
+    """
+    return next((batch for batch in reversed(batches) if batch.version is not None), batches[-1])
 
 
 def read_forecasts(batches: Sequence[Batch]) -> pl.DataFrame:
@@ -38,7 +45,7 @@ def read_forecasts(batches: Sequence[Batch]) -> pl.DataFrame:
     """
     frames = []
     for place, batch in enumerate(batches):
-        path = open_checked(batch.folder) / FILE
+        path = open_checked(batch.folder) / FORECASTS
         if sha256_file(path) != batch.digest:
             raise IntegrityError(f"{path}: not the file that the log names; put a copy of the folder back")
         by = pl.when(pl.col("path") == NAIVE).then(pl.lit(NAIVE)).otherwise(pl.lit(maker(batch)))

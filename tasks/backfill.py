@@ -1,13 +1,11 @@
 """A range of days made good: at which times the data is looked at, and what each of them gave."""
 
-import sys
 from datetime import datetime
 from typing import Literal
 
 import polars as pl
 from prefect import task
 from pydantic import Field
-from rich.console import Console
 from rich.table import Table
 
 from rnn_model.config import Section
@@ -16,6 +14,7 @@ from tasks.frequency import parse_frequency, parse_moment
 from tasks.handles import Outcome
 from tasks.progress import show_table
 from tasks.series_config import SourceConfig
+from tasks.terminal import print_plainly
 
 Step = Literal["d", "w", "mo", "q", "y"]
 OnError = Literal["stop", "continue"]
@@ -116,4 +115,4 @@ def print_backfill(backfill: Backfill) -> None:
         table.add_column(column, no_wrap=column in ("as of", "run"))
     for row in rows(backfill):
         table.add_row(*row.values())
-    Console(width=None if sys.stdout.isatty() else 130).print(table)
+    print_plainly(table, 130)

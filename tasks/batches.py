@@ -10,20 +10,20 @@ from typing import Any, Literal
 import polars as pl
 from pydantic import Field
 
-from rnn_model.artefact import open_checked, publish, sha256_file
+from rnn_model.artefact import MANIFEST, open_checked, publish, sha256_file
 from rnn_model.config import Section
 from rnn_model.errors import IntegrityError
 from tasks.answers import Answers
-from tasks.forecast_log import Batch, ForecastLog, append_batch, forecasts_folder, read_log
+from tasks.forecast_log import FORECASTS, Batch, ForecastLog, append_batch, forecasts_folder, read_log
 from tasks.handles import Dataset, Pinned
 from tasks.registry import locked, registry_name
 
-FORECASTS, CSV, LEFT_OUT, ABOUT = "forecast.parquet", "forecast.csv", "left_out.parquet", "about.json"
+CSV, LEFT_OUT, ABOUT = "forecast.csv", "left_out.parquet", "about.json"
 KEY_SHOWN = 12  # characters of the key in a folder's name
 FORMULA = r"^([=+\-@\t\r])"  # how a text begins that a spreadsheet would run (OWASP, CSV injection)
 
 
-class Work(Section):
+class Edition(Section):
     """What is to be published, but for the answers."""
 
     name: str = Field(description="the target's")
@@ -36,7 +36,7 @@ class Work(Section):
     force: bool = Field(description="a new batch, even where an equal one is there")
 
 
-def publish_work(work: Work, answers: Answers) -> tuple[Batch, Literal["published", "mended", "already"]]:
+def publish_edition(edition: Edition, answers: Answers) -> tuple[Batch, Literal["published", "mended", "already"]]:
     """Publish answers and log them, one writer at a time.
 
     A kill between the two leaves a folder that does not count; the next run takes it. Where an equal batch was logged
@@ -44,17 +44,20 @@ def publish_work(work: Work, answers: Answers) -> tuple[Batch, Literal["publishe
     """
     data = parquet_bytes(answers.forecasts)
     digest = hashlib.sha256(data).hexdigest()
-    with locked(forecasts_folder(work.name) / "log.jsonl"):
-        log = read_log(work.name)
-        known = None if work.force else log.made(work.key)
+    with locked(forecasts_folder(edition.name) / "log.jsonl"):
+        log = read_log(edition.name)
+        known = None if edition.force else log.made(edition.key)
         if known and intact(known):
             return known, "already"
         mends = known is not None and known.digest == digest
-        folder = known.folder if known and mends else free_folder(log, work, answers)
-        publish(folder, lambda staging: write(staging, work, answers, data))
+        folder = known.folder if known and mends else free_folder(log, edition, answers)
+        if mends:
+            edition = edition.model_copy(update={"csv": edition.csv or (folder / CSV).is_file()})
+            (folder / MANIFEST).unlink(missing_ok=True)  # one changed with its file would pass for intact, and be kept
+        publish(folder, lambda staging: write(staging, edition, answers, data))
         if known and mends:
             return known, "mended"
-        return append_batch(log, **fields(work, answers), folder=folder, digest=sha256_file(folder / FORECASTS)), (
+        return append_batch(log, **fields(edition, answers), folder=folder, digest=sha256_file(folder / FORECASTS)), (
             "published"
         )
 
@@ -67,30 +70,30 @@ def intact(batch: Batch) -> bool:
         return False
 
 
-def free_folder(log: ForecastLog, work: Work, answers: Answers) -> Path:
+def free_folder(log: ForecastLog, edition: Edition, answers: Answers) -> Path:
     """DATE-KEY, the date being the last cutoff; with a number behind it where the log knows that name already."""
     taken = {batch.folder.name for batch in log.entries}
-    plain = f"{cutoffs(answers)[1][:10]}-{work.key[:KEY_SHOWN]}"
+    plain = f"{cutoffs(answers)[1][:10]}-{edition.key[:KEY_SHOWN]}"
     names = (plain if n == 1 else f"{plain}-{n}" for n in count(1))
     return log.path.parent / next(name for name in names if name not in taken)
 
 
-def write(folder: Path, work: Work, answers: Answers, data: bytes) -> None:
+def write(folder: Path, edition: Edition, answers: Answers, data: bytes) -> None:
     """The files of a batch."""
     (folder / FORECASTS).write_bytes(data)
     answers.left_out.write_parquet(folder / LEFT_OUT)
-    if work.csv:
+    if edition.csv:
         (folder / CSV).write_bytes(csv_bytes(answers.forecasts))
-    (folder / ABOUT).write_text(json.dumps(fields(work, answers), indent=1))
+    (folder / ABOUT).write_text(json.dumps(fields(edition, answers), indent=1))
 
 
-def fields(work: Work, answers: Answers) -> dict[str, Any]:
+def fields(edition: Edition, answers: Answers) -> dict[str, Any]:
     """What the log says of a batch, but for its files."""
     first, last = cutoffs(answers)
-    dataset, pinned = work.dataset, work.pinned
+    dataset, pinned = edition.dataset, edition.pinned
     return {
-        "key": work.key,
-        "target": registry_name(work.name),
+        "key": edition.key,
+        "target": registry_name(edition.name),
         "model": pinned.address,
         "version": pinned.version,
         "weights": pinned.weights,
@@ -98,8 +101,8 @@ def fields(work: Work, answers: Answers) -> dict[str, Any]:
         "freq": dataset.freq,
         "season": dataset.season,
         "gaps": dataset.gaps,
-        "horizon": work.horizon,
-        "as_of": work.as_of,
+        "horizon": edition.horizon,
+        "as_of": edition.as_of,
         "first_cutoff": first,
         "last_cutoff": last,
         "series": answers.forecasts["unique_id"].n_unique(),

@@ -1,12 +1,10 @@
 """Which of two backtested models is better, by how much, and where the difference comes from."""
 
-import sys
 from pathlib import Path
 from typing import Literal
 
 from prefect import task
 from pydantic import Field
-from rich.console import Console
 from rich.table import Table
 
 from rnn_model.config import Section
@@ -20,6 +18,7 @@ from tasks.judgement import Evidence, certainty, gather, in_words, is_proven, ob
 from tasks.pairing import read_groups, read_scored
 from tasks.progress import show_table
 from tasks.series_config import TargetConfig
+from tasks.terminal import print_plainly
 from tasks.tracking import describe, log_metrics, log_table, set_tags
 
 Verdict = Literal["first is better", "second is better", "no difference that matters", "not enough evidence"]
@@ -152,4 +151,4 @@ def print_comparison(made: Comparison) -> None:
         table.add_column(names.get(column, column), justify="right")
     for row in rows(made.effects):
         table.add_row(*map(str, row.values()))
-    Console(width=None if sys.stdout.isatty() else 110).print(table)
+    print_plainly(table, 110)

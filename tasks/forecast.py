@@ -15,12 +15,12 @@ from rnn_model.errors import ConfigError, DataError, IntegrityError
 from rnn_model.forecasting import check_horizon
 from rnn_model.network import Network
 from tasks.answers import Answers, answer_series
-from tasks.batches import Work, csv_bytes, intact, parquet_bytes, publish_work
+from tasks.batches import CSV, LEFT_OUT, Edition, csv_bytes, intact, parquet_bytes, publish_edition
 from tasks.champion import champion
 from tasks.config import ForecastConfig, HorizonConfig, StepsConfig, TrackingConfig
 from tasks.forecast_log import Batch, read_log
 from tasks.forecaster import check_freq
-from tasks.frequency import ANY
+from tasks.frequency import ANY, parse_moment
 from tasks.handles import CHAMPION, Dataset, Forecast, Pinned
 from tasks.progress import show_table
 from tasks.registry import checked, contents, registry_name, run_key, store
@@ -113,11 +113,13 @@ def forecast_dataset(
     Raises DataError, ConfigError or IntegrityError; what was published before stands in any case.
     """
     network, card = opened(pinned, dataset)
+    if target.as_of is not None:
+        check_known_then(card, dataset, target)
     horizon = steps.horizon or pinned.horizon
     check_horizon(card.horizon, horizon)
-    work = Work(
+    edition = Edition(
         name=target.title,
-        key=forecast_key(dataset, pinned, card, horizon, config),
+        key=forecast_key(dataset, pinned, card, horizon, config, target.as_of),
         dataset=dataset,
         pinned=pinned,
         horizon=horizon,
@@ -125,13 +127,13 @@ def forecast_dataset(
         csv=config.csv,
         force=force,
     )
-    known = read_log(target.title).made(work.key)
+    known = read_log(target.title).made(edition.key)
     if known and not force and intact(known):
         return told(known, "already", config.csv)
     rows = pl.read_parquet(open_checked(dataset.folder) / dataset.data.name)
     answers = answer_series(network, card, rows, dataset, horizon, config)
     stop_if_too_many(dataset.name, answers, rows["unique_id"].n_unique(), target.max_quarantined)
-    batch, result = publish_work(work, answers)
+    batch, result = publish_edition(edition, answers)
     return told(batch, result, config.csv)
 
 
@@ -157,9 +159,27 @@ def check_same(option: str, made: object, given: object) -> None:
         )
 
 
-def forecast_key(dataset: Dataset, pinned: Pinned, card: ModelCard, horizon: int, config: ForecastConfig) -> str:
-    """What a set of forecasts is known by: equal keys, equal forecasts. A CSV beside them changes none."""
+def check_known_then(card: ModelCard, dataset: Dataset, target: TargetConfig) -> None:
+    """Refuse a model that was fitted or chosen on a series of the target after `as_of`. Raises ConfigError."""
+    moment = parse_moment(str(target.as_of))[0]
+    names = pl.read_parquet(open_checked(dataset.folder) / dataset.data.name, columns=["unique_id"])["unique_id"]
+    for name in names.unique().sort():
+        if name in card.seen and parse_moment(card.seen[name])[0] > moment:
+            raise ConfigError(
+                f"the model has seen series {name!r} up to {card.seen[name]}, after as_of {target.as_of}; use a "
+                f"version from before (--model models:/{registry_name(target.title)}/N) or --model base"
+            )
+
+
+def forecast_key(
+    dataset: Dataset, pinned: Pinned, card: ModelCard, horizon: int, config: ForecastConfig, as_of: str | None
+) -> str:
+    """What a set of forecasts is known by: equal keys, equal forecasts. A CSV beside them changes none.
+
+    `as_of` changes none either, but the log says it of a batch, and who looks back goes by it.
+    """
     asked = {"horizon": horizon, "season": dataset.season, "freq": dataset.freq, "version": pinned.version}
+    asked |= {"as_of": as_of}
     asked |= config.model_dump(exclude={"csv"}) | {"card": card.model_dump(mode="json")}
     return run_key(f"{dataset.fingerprint} {pinned.weights}", asked)
 
@@ -183,9 +203,9 @@ def told(batch: Batch, result: str, csv: bool) -> Forecast:
         "mended": f"published on {when} UTC; its files were gone or changed, and are made again as {batch.folder}",
         "already": f"nothing to do: published as {batch.folder} on {when} UTC",
     }[result]
-    if csv and not (batch.folder / "forecast.csv").is_file():
-        sentence += ", without forecast.csv; --output FILE.csv writes one"
-    lines = pl.read_parquet(batch.folder / "left_out.parquet").select("unique_id", "path", "rule")
+    if csv and not (batch.folder / CSV).is_file():
+        sentence += f", without {CSV}; --output FILE.csv writes one"
+    lines = pl.read_parquet(batch.folder / LEFT_OUT).select("unique_id", "path", "rule")
     return Forecast.model_validate(
         {
             "result": result,

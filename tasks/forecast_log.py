@@ -13,6 +13,7 @@ from tasks.config import home
 from tasks.registry import registry_name
 
 FILE = "log.jsonl"
+FORECASTS = "forecast.parquet"  # in the folder of each batch
 
 
 class Batch(Link):

@@ -2,13 +2,11 @@
 
 import json
 import math
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from prefect import task
 from pydantic import AfterValidator, Field, ValidationError
-from rich.console import Console
 from rich.table import Table
 
 from rnn_model.config import HORIZON_LIMIT, Section
@@ -19,6 +17,7 @@ from tasks.handles import Outcome, Run
 from tasks.metrics import ranked
 from tasks.progress import show_table
 from tasks.series_config import TargetConfig
+from tasks.terminal import print_plainly
 from tasks.tracking import log_metrics, log_table
 
 INDEX = "datasets.json"
@@ -131,4 +130,4 @@ def print_board(board: Leaderboard) -> None:
             row = [rows.get(model, {}).get(metric) for rows in board.scores.values()]
             cells = [*row, board.overall.get(model, {}).get(metric)] if metric in RELATIVE else row
             table.add_row(model, *("" if value is None else f"{value:.4g}" for value in cells))
-        Console(width=None if sys.stdout.isatty() else 160).print(table)
+        print_plainly(table, 160)

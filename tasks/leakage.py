@@ -4,12 +4,10 @@ It stands above the stages, because it looks at what each of them makes; no stag
 that was changed can have been read.
 """
 
-import sys
 from typing import Any
 
 from prefect import task
 from pydantic import Field
-from rich.console import Console
 from rich.table import Table
 
 from rnn_model.config import Section
@@ -19,6 +17,7 @@ from tasks.evidence import Carried, Look, by_model, evidence, forecasts
 from tasks.future import Future
 from tasks.handles import Run
 from tasks.progress import show_table
+from tasks.terminal import print_plainly
 from tasks.tracking import describe, log_metrics, log_table, set_tags
 
 EQUAL, DIFFERENT, SEEN, UNSEEN = "equal", "DIFFERENT", "arrived", "NOT THERE"
@@ -170,4 +169,4 @@ def print_proof(proof: Proof) -> None:
     for row in rows:
         failed = row["result"] in (DIFFERENT, UNSEEN)
         table.add_row(*(f"{v:,}" if isinstance(v, int) else v for v in row.values()), style="bold" if failed else "")
-    Console(width=None if sys.stdout.isatty() else 140).print(table, markup=False)
+    print_plainly(table, 140)

@@ -8,7 +8,7 @@ from prefect import task
 from rnn_model.errors import ConfigError
 from tasks.accuracy import MEANING
 from tasks.alarm import tell
-from tasks.arrivals import known_at
+from tasks.arrivals import known_at, on_trial
 from tasks.config import MonitorConfig, TrackingConfig
 from tasks.forecast_log import Batch, published
 from tasks.handles import Dataset, Run, Validated
@@ -25,22 +25,28 @@ from tasks.watch import HALF, WAITING, Monitored, Seen, Trial, assess, check_ali
 def monitor_forecasts(
     raw: Dataset, truth: Validated, target: TargetConfig, config: MonitorConfig, tracking: TrackingConfig, run: Run
 ) -> Monitored:
-    """Hold every logged forecast of a target against the truth, log what is found, and tell Prefect of a new alarm."""
+    """Hold every logged forecast of a target against the truth, log what is found, and tell Prefect of a new alarm.
+
+    Figures are logged before Prefect is told, so that they stand whatever becomes of the event. A look back as of an
+    earlier time tells nobody: the event would start a nightly run today.
+    """
     batches = known_at(published(target.title), target.as_of)
     trial = None
     if batches:
-        check_alike(batches[-1], truth.dataset)
-        seen, promise = look(batches, raw, truth), promise_of(batches[-1], tracking)
+        check_alike(on_trial(batches), truth.dataset)
+        seen, promise = look(batches, raw, truth), promise_of(on_trial(batches), tracking)
         found, trial = assess(target.title, seen, promise, groups_of(seen, truth), config)
     else:
         words = f"{target.title}: {WAITING}: none is in the log; carryover forecast --model champion begins it."
         found = Monitored(target=target.title, outcome=WAITING, sentence=words, threshold=1 / (HALF * config.level))
-    if found.alarms:
-        told = tell(batches[-1].target, name_alarm(batches[-1], found), payload_of(found), run)
-        found = found.model_copy(update={"told": told})
     log(found, trial, run)
     show(found)
-    return found
+    if not found.alarms:
+        return found
+    if target.as_of is not None:
+        return found.model_copy(update={"told": "looked back"})
+    told = tell(on_trial(batches).target, name_alarm(on_trial(batches), found), payload_of(found), run)
+    return found.model_copy(update={"told": told})
 
 
 def promise_of(batch: Batch, tracking: TrackingConfig) -> Promise | str:
@@ -60,8 +66,11 @@ def groups_of(seen: Seen, truth: Validated) -> pl.DataFrame:
 
 
 def name_alarm(batch: Batch, found: Monitored) -> str:
-    """What the last alarm is known by: target, version, weights and number."""
-    return f"{batch.target} {batch.version} {batch.weights[:12]} {len(found.alarms)}"
+    """What the last alarm is known by: target, version, weights and the last time of its round.
+
+    Not its number: values that come late can take an earlier alarm away, and the next one would pass for told.
+    """
+    return f"{batch.target} {batch.version} {batch.weights[:12]} {found.alarms[-1]}"
 
 
 def payload_of(found: Monitored) -> dict[str, Any]:

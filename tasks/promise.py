@@ -10,14 +10,12 @@ from pathlib import Path
 import mlflow
 import polars as pl
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 
 from rnn_model.artefact import open_checked
 from rnn_model.errors import ConfigError
 from tasks.accuracy import points, scales_of
 from tasks.config import TrackingConfig
 from tasks.download import ABSENT
-from tasks.handles import Run
 from tasks.pairing import date_windows, read_groups, read_scored
 from tasks.registry import find_version, store
 
@@ -95,12 +93,6 @@ def ratios(told: pl.DataFrame, unit: str) -> pl.DataFrame:
     ratio = (weight * pl.col("loss")).sum() / (weight * pl.col("promised")).sum()
     lines = told.group_by(unit).agg(ratio=ratio, forecasts=pl.len().cast(pl.Int64))
     return lines.filter(pl.col("ratio").is_finite()).sort(unit)
-
-
-def announced(run: Run, tag: str, alarm: str) -> bool:
-    """Whether an earlier run of the experiment carries the tag: an alarm is told of once."""
-    query = f"tags.`{tag}` = '{alarm}'"
-    return bool(MlflowClient().search_runs([run.experiment_id], query, max_results=1))
 
 
 def _backtest(run_id: str) -> Path | None:

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 import yaml
 from prefect import task
 from pydantic import Field
-from rich.console import Console
 from rich.table import Table
 
 from rnn_model.artefact import open_checked, write_file
@@ -28,6 +27,7 @@ from tasks.query import from_block
 from tasks.receipt import READ, RECEIPT, TAG, DataFile, Receipt, files_of, read_receipt
 from tasks.sameness import StageVerdict, changes, in_one_line, same_receipt
 from tasks.series_config import BLOCK, SeriesConfig, SourceConfig, TargetConfig
+from tasks.terminal import print_plainly
 from tasks.tracking import fetch_model, log_metrics, log_table, set_tags
 
 COMMANDS = {"pipeline": "run"}  # flow -> its command, where that has another name
@@ -217,4 +217,4 @@ def print_replay(replay: Replay) -> None:
         table.add_column(column, no_wrap=column != "what")
     for stage in replay.stages:
         table.add_row(stage.stage, stage.verdict, stage.words, style="bold" if stage.verdict == "different" else "")
-    Console(width=None if sys.stdout.isatty() else 130).print(table)
+    print_plainly(table, 130)

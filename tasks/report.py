@@ -1,11 +1,9 @@
 """What a person reads of a run: its page, its figures and description in MLflow, and the table in the terminal."""
 
-import sys
 from pathlib import Path
 
 import polars as pl
 from prefect import task
-from rich.console import Console
 from rich.table import Table
 
 from rnn_model.artefact import open_checked, write_file
@@ -14,6 +12,7 @@ from tasks.figures import calibration_chart, error_by_step, fan_charts, learning
 from tasks.handles import Evaluation, Run
 from tasks.metrics import METRICS, ranked
 from tasks.page import Findings, Material, render
+from tasks.terminal import print_plainly
 from tasks.tracking import log_figure, log_text, page, preface
 
 PAGE = "report.html"
@@ -78,4 +77,4 @@ def print_table(evaluation: Evaluation, title: str, chosen: str | None) -> None:
         cells = [f"{row[metric]:.4g}" if metric in row else "" for metric in METRICS]
         marked = name == chosen
         table.add_row(f"{name} (chosen)" if marked else name, *cells, style="bold" if marked else "")
-    Console(width=None if sys.stdout.isatty() else 110).print(table)
+    print_plainly(table, 110)

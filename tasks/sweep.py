@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -13,14 +14,16 @@ from typing import Any
 import yaml
 from prefect import task
 from pydantic import Field
-from rich.console import Console
 from rich.table import Table
 
 from rnn_model.artefact import digest_json, write_file
 from rnn_model.config import Section
 from rnn_model.errors import ConfigError
 from tasks.config import PROJECT, home
+from tasks.connection import masked
 from tasks.progress import show_table
+from tasks.team import VARIABLE, is_shared
+from tasks.terminal import print_plainly
 from tasks.tracking import flatten
 
 POLL = 0.5  # seconds between looks at a unit and at whether the sweep was stopped
@@ -36,6 +39,8 @@ class Unit(Section):
     folder: Path = Field(description="of the sweep: the unit's configuration and summary")
     number: int = Field(ge=1)
     environment: dict[str, str] = Field(description="variables that every process of the sweep shares")
+    store: str = Field("", description="declared address of MLflow, without its secrets; empty: in the data folder")
+    shared: bool = Field(False, description="whether the lock of champions is in a database ($CARRYOVER_DATABASE)")
 
     @property
     def config(self) -> Path:
@@ -126,7 +131,9 @@ def run_process(unit: Unit) -> UnitResult:
     """`carryover run` with a unit's options, in a process of its own; a failure is its result, not raised.
 
     The pipeline's connection to MLflow is the process's, and so is torch's number of threads: one process, one run.
+    Raises ConfigError on a machine that is set to log or to lock elsewhere.
     """
+    check_machine(unit)
     write_file(unit.config, yaml.safe_dump(unit.options, sort_keys=False).encode())
     unit.summary.unlink(missing_ok=True)
     unit.log.parent.mkdir(parents=True, exist_ok=True)
@@ -136,6 +143,27 @@ def run_process(unit: Unit) -> UnitResult:
     with unit.log.open("w") as log:
         code = ended(command, unit, log.fileno())
     return result_of(unit, code, time.monotonic() - began)
+
+
+def check_machine(unit: Unit) -> None:
+    """Refuse a worker whose own variables lead elsewhere than the sweep's, which hold secrets and are not handed on."""
+    own, shared = declared_store(unit.options), is_shared()
+    if own != unit.store:
+        raise ConfigError(
+            f"{socket.gethostname()}: this worker logs to {own or 'the data folder'}, the sweep to "
+            f"{unit.store or 'the data folder'}; start workers with the sweep's MLFLOW_TRACKING_URI"
+        )
+    if shared != unit.shared:
+        got, asked = ("set" if known else "not set" for known in (shared, unit.shared))
+        raise ConfigError(
+            f"{socket.gethostname()}: {VARIABLE} is {got} for this worker and {asked} for the sweep; start both alike"
+        )
+
+
+def declared_store(options: Mapping[str, Any]) -> str:
+    """Where a unit with these options would log from here, without secrets; empty: in the data folder."""
+    uri = options.get("tracking", {}).get("uri") or os.environ.get("MLFLOW_TRACKING_URI")
+    return masked(uri) if uri else ""
 
 
 def ended(command: list[str], unit: Unit, output: int) -> int:
@@ -160,10 +188,15 @@ def surroundings(unit: Unit) -> dict[str, str]:
 
 
 def result_of(unit: Unit, code: int, seconds: float) -> UnitResult:
-    """What a unit left behind, from its summary, or from the last line that it said."""
+    """What a unit left behind, from its summary, or from the last line that it said.
+
+    `code`: as subprocess gives it, -N for signal N, which a shell (and the result) calls 128 + N.
+    """
     if code or not unit.summary.is_file():
         lines = unit.log.read_text(errors="replace").strip().splitlines()
         words = lines[-1].removeprefix("carryover: ") if lines else "it was not started, or said nothing"
+        if code < 0:
+            words, code = f"killed by signal {-code}; its last line: {words}", 128 - code
         return UnitResult(unit=unit.title, seconds=seconds, code=code or 1, error=words, log=unit.log)
     found = json.loads(unit.summary.read_text())
     return UnitResult(
@@ -209,4 +242,4 @@ def print_sweep(sweep: Sweep) -> None:
         table.add_column(column, no_wrap=column == "run", justify="right" if column in ("seconds", "code") else "left")
     for row in rows(sweep):
         table.add_row(*row.values())
-    Console(width=None if sys.stdout.isatty() else 150).print(table)
+    print_plainly(table, 150)

@@ -15,7 +15,7 @@ from rnn_model.artefact import open_checked
 from rnn_model.config import Section
 from rnn_model.errors import ConfigError
 from tasks.accuracy import PARTS, by_part, points, scales
-from tasks.arrivals import corrected, maker, read_forecasts, rounds, with_truth
+from tasks.arrivals import corrected, maker, on_trial, read_forecasts, rounds, with_truth
 from tasks.config import MonitorConfig
 from tasks.forecast_log import Batch
 from tasks.frequency import parse_frequency, parse_moment
@@ -30,12 +30,12 @@ Figures = dict[str, float | None]
 
 
 class Monitored(Section):
-    """What the monitor found. Figures are of the version that made the latest batch."""
+    """What the monitor found. Figures are of the model on trial (`tasks.arrivals.on_trial`)."""
 
     target: str
     outcome: Literal["as promised", "worse than promised", "not enough forecasts yet"]
     sentence: str
-    model: str = Field("", description="address of what made the latest batch; empty: nothing was forecast")
+    model: str = Field("", description="address of the model on trial; empty: nothing was forecast")
     realised: Figures = Field(default_factory=dict, description="over every forecast of a value that came")
     promised: Figures = Field(default_factory=dict, description="the same in its backtest")
     table: tuple[dict[str, Any], ...] = Field((), description="both, by part: all, step, segment")
@@ -46,7 +46,9 @@ class Monitored(Section):
     e_value: float | None = Field(None, description="of the test after the last round; it starts anew after an alarm")
     threshold: float = Field(description="the e-value that is an alarm")
     alarms: tuple[str, ...] = Field((), description="last time of each round that gave alarm")
-    told: Literal["", "now", "before", "no server"] = Field("", description="when Prefect was told of the last alarm")
+    told: Literal["", "now", "before", "no server", "looked back"] = Field(
+        "", description="when Prefect was told of the last alarm; looked back: it is not, as of an earlier time"
+    )
     account: dict[str, int] = Field(default_factory=dict, description="forecasts by what became of them, and the like")
 
 
@@ -104,7 +106,7 @@ def assess(
     name: str, seen: Seen, promise: Promise | str, groups: pl.DataFrame, config: MonitorConfig
 ) -> tuple[Monitored, Trial | None]:
     """The figures, the test and the outcome. `promise` may be the reason why there is none; then `groups` are used."""
-    latest, known = seen.batches[-1], isinstance(promise, Promise)
+    latest, known = on_trial(seen.batches), isinstance(promise, Promise)
     own = seen.scored.filter(pl.col("maker") == maker(latest))
     table = beside(own, promise, promise.groups if isinstance(promise, Promise) else groups)
     trial = follow_rounds(seen, promise, config) if isinstance(promise, Promise) else None
@@ -132,7 +134,7 @@ def assess(
 
 def follow_rounds(seen: Seen, promise: Promise, config: MonitorConfig) -> Trial:
     """The test over the rounds of the version in use."""
-    own = seen.joined.filter(pl.col("maker") == maker(seen.batches[-1]))
+    own = seen.joined.filter(pl.col("maker") == maker(on_trial(seen.batches)))
     once = rounds(own, [parse_moment(batch.last_cutoff)[0] for batch in seen.batches])
     keys = ["batch", "unique_id", "ds"]
     told = expected(seen.scored.join(once.select(keys), on=keys, how="semi"), promise, config.metric)

@@ -1,8 +1,11 @@
 """prefect.yaml agrees with the code, and the embedded server can start at the pinned versions."""
 
+import asyncio
+from datetime import date, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
@@ -52,6 +55,22 @@ def test_deployment_schedules_are_valid_cron_with_a_time_zone(deployment: dict[s
 
     for schedule in deployment.get("schedules", []):
         CronSchedule(cron=schedule["cron"], timezone=schedule["timezone"])
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda d: d["name"])
+@pytest.mark.parametrize("change", [date(2026, 3, 29), date(2026, 10, 25)], ids=["spring", "autumn"])
+def test_there_is_one_run_on_each_local_day_when_the_clock_changes(deployment: dict[str, Any], change: date) -> None:
+    from prefect.server.schemas.schedules import CronSchedule
+
+    zone = ZoneInfo("Europe/Berlin")  # 2:00 to 3:00 is not there in spring, and is there twice in autumn
+    start = datetime.combine(change - timedelta(days=40), datetime.min.time(), zone)
+    days = [start.date() + timedelta(days=n) for n in range(80)]
+    for schedule in deployment.get("schedules", []):
+        cron = CronSchedule(cron=schedule["cron"], timezone=str(zone))
+        dates = asyncio.run(cron.get_dates(200, start, start + timedelta(days=80)))
+        wanted = [day for day in days if schedule["slug"] != "monthly" or day.day == 1]
+        found = [moment.astimezone(zone).date() for moment in dates]
+        assert [day for day in found if day <= days[-1]] == wanted
 
 
 def test_run_form_shows_the_sections_in_declared_order() -> None:

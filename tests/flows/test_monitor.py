@@ -30,7 +30,7 @@ YES = Decision(
     outcome="promote", sentence="better", metric="SQL", champion="SeasonalNaive", challenger="full", fingerprint="f"
 )
 LOOSE = MonitorConfig(level=0.4, least=1)  # two cutoffs promise little, and eight months are few
-LAST = 9
+LAST, TODAY = 9, 11
 BREAK = 2  # months of truth before it
 
 
@@ -63,14 +63,14 @@ def target(home: Path, as_of: str | None = None) -> TargetConfig:
 
 @pytest.fixture(scope="module")
 def looks(champion: str, home: Path) -> dict[int, Monitored]:
-    """Month -> what the monitor said then, after the forecasts of that month were published."""
+    """Month -> what a look back says of it, after its forecasts were published; two looks of today with all truth."""
     said = {}
     for number in range(LAST + 1):
         now = target(home, month(number))
         forecast(model="champion", target=now)
         if number in (BREAK - 1, LAST - 1, LAST):
             said[number] = monitor(target=now, monitor=LOOSE)
-    return said
+    return said | {day: monitor(target=target(home), monitor=LOOSE) for day in (TODAY, TODAY + 1)}
 
 
 def test_before_the_break_all_is_as_promised(looks: dict[int, Monitored], champion: str) -> None:
@@ -83,11 +83,12 @@ def test_after_the_break_there_is_an_alarm_and_prefect_is_told_once(looks: dict[
     assert looks[LAST - 1].outcome == looks[LAST].outcome == "worse than promised"
     assert looks[LAST - 1].alarms[0] >= month(BREAK)
     assert looks[LAST].alarms == looks[LAST - 1].alarms
-    assert (looks[LAST - 1].told, looks[LAST].told) == ("now", "before")
+    assert [looks[number].told for number in (LAST - 1, LAST)] == ["looked back"] * 2
+    assert [looks[number].told for number in (TODAY, TODAY + 1)] == ["now", "before"]
     with get_client(sync_client=True) as client:
         (event,) = client.read_events(EventFilter(event=EventNameFilter(name=[EVENT])), limit=50).events
     assert event.resource.id == f"carryover.target.{NAME}"
-    assert event.payload["sentence"] == looks[LAST - 1].sentence
+    assert event.payload["sentence"] == looks[TODAY].sentence
 
 
 def test_the_run_holds_realised_beside_promised_and_the_rounds(looks: dict[int, Monitored], outcome: Outcome) -> None:
@@ -95,11 +96,11 @@ def test_the_run_holds_realised_beside_promised_and_the_rounds(looks: dict[int, 
     experiment = client.get_experiment_by_name(NAME)
     assert experiment is not None
     newest = client.search_runs([experiment.experiment_id], "tags.`carryover.kind` = 'monitor'", max_results=1)[0]
-    assert newest.data.metrics["realised/MASE"] == pytest.approx(looks[LAST].realised["MASE"])
-    assert newest.data.metrics["promised/MASE"] == pytest.approx(looks[LAST].promised["MASE"])
-    assert newest.data.metrics["monitor/e_value"] == pytest.approx(looks[LAST].e_value)
+    assert newest.data.metrics["realised/MASE"] == pytest.approx(looks[TODAY].realised["MASE"])
+    assert newest.data.metrics["promised/MASE"] == pytest.approx(looks[TODAY].promised["MASE"])
+    assert newest.data.metrics["monitor/e_value"] == pytest.approx(looks[TODAY].e_value)
     path = client.download_artifacts(newest.info.run_id, "monitor/rounds.json")
-    assert len(json.loads(Path(path).read_text())["rounds"]) == looks[LAST].rounds == LAST
+    assert len(json.loads(Path(path).read_text())["rounds"]) == looks[TODAY].rounds == LAST
 
 
 def test_what_was_promised_is_what_the_backtest_said(

@@ -6,19 +6,19 @@ from pathlib import Path
 import polars as pl
 import pytest
 from mlflow.tracking import MlflowClient
-from tiny_pipeline import BACKTEST, FINETUNE, WINDOW, carry
+from tiny_pipeline import BACKTEST, FINETUNE, MODEL, WINDOW, carry, series
 
 from flows.cli import run
 from flows.evaluate import evaluate
 from flows.finetune import finetune
-from flows.intake import done_before
+from flows.intake import done_before, take_in
 from flows.pipeline import pipeline
 from rnn_model.artefact import held
 from rnn_model.errors import BusyError, ConfigError, DataError
-from tasks.config import TrackingConfig
+from tasks.config import FinetuneConfig, GateConfig, PretrainConfig, TrackingConfig
 from tasks.finished import Work, keep_outcome
 from tasks.handles import Outcome
-from tasks.series_config import TargetConfig
+from tasks.series_config import SourceConfig, TargetConfig
 
 pytestmark = pytest.mark.usefixtures("one_home")
 
@@ -69,6 +69,47 @@ def test_other_data_are_another_run(target: Path) -> None:
                 carry(target)
     finally:
         rows.write_parquet(target)
+
+
+def key_of(target: Path, source: SourceConfig, start: str = "nothing") -> str:
+    sections = {"target": TargetConfig(path=str(target), freq="MS"), "source": source, "gate": GateConfig()}
+    sections |= {"pretrain": PretrainConfig(from_=start), "finetune": FinetuneConfig(), "tracking": TrackingConfig()}
+    return take_in("run", sections | {"model": MODEL}, plainly=True).work.key
+
+
+def test_other_rows_of_a_source_are_another_run_and_rows_after_as_of_are_not(target: Path, tmp_path: Path) -> None:
+    path, then = tmp_path / "others.parquet", {"as_of": "2019-01-01"}
+    keys: dict[str, tuple[str, str]] = {}
+    rows = series().with_columns(pl.col("unique_id") + " elsewhere")
+    late = pl.col("ds") > pl.datetime(2019, 1, 1)
+    for case, frame in {
+        "first": rows,
+        "later": rows.with_columns(pl.when(late).then(0.0).otherwise("y").alias("y")),
+        "other": rows.with_columns(pl.col("y") + 1),
+    }.items():
+        frame.write_parquet(path)
+        now, earlier = (SourceConfig(path=str(path), freq="MS", **fields) for fields in ({}, then))
+        keys[case] = (key_of(target, now), key_of(target, earlier))
+    assert keys["later"][0] != keys["first"][0]
+    assert keys["later"][1] == keys["first"][1]
+    assert len({key for both in keys.values() for key in both}) == 5
+
+
+def test_other_rows_of_a_query_are_another_run(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, keys = SourceConfig(query="SELECT * FROM others", connection="OTHERS", freq="MS"), []
+    for more in (0, 0, 1):
+        rows = series().with_columns(pl.col("y") + more)
+        monkeypatch.setattr("tasks.ingest.read_query", lambda _, rows=rows: rows)
+        keys.append(key_of(target, asked))
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_a_source_that_a_run_has_no_use_for_is_not_read(
+    outcome: Outcome, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.ingest.read_query", refuse)
+    asked = SourceConfig(query="SELECT * FROM others", connection="OTHERS", freq="MS")
+    assert key_of(target, asked, start=str(outcome.model.folder))
 
 
 def test_force_makes_a_new_run_of_equal_figures(outcome: Outcome, target: Path, one_home: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from diary import HORIZON, SERIES, day, log_batch, told, truth
 
 from rnn_model.errors import IntegrityError
-from tasks.arrivals import corrected, data_file, known_at, maker, read_forecasts, rounds, with_truth
+from tasks.arrivals import corrected, data_file, known_at, maker, on_trial, read_forecasts, rounds, with_truth
 from tasks.forecast_log import Batch, published
 
 
@@ -91,8 +91,25 @@ def test_versions_and_the_fallback_are_apart() -> None:
     odd = pl.when(pl.col("unique_id") == "s00").then(pl.lit("naive")).otherwise("path").alias("path")
     log_batch(101, told(101).with_columns(odd), version=2)
     log_batch(102, version=None)
-    assert set(read_forecasts(published("sales"))["maker"]) == {"version 1", "version 2", "base wwwwwwww", "naive"}
-    assert maker(published("sales")[1]) == "version 2"
+    assert set(read_forecasts(published("sales"))["maker"]) == {
+        *("models:/sales/1 wwwwwwww", "models:/sales/2 wwwwwwww", "base wwwwwwww", "naive"),
+    }
+    assert maker(published("sales")[1]) == "models:/sales/2 wwwwwwww"
+
+
+def test_a_version_of_another_model_or_registry_is_another_maker() -> None:
+    log_batch(100)
+    log_batch(101, model="models:/other/1")
+    log_batch(102, weights="v" * 64)
+    assert len({maker(batch) for batch in published("sales")}) == 3
+
+
+def test_an_unversioned_batch_takes_no_versions_place() -> None:
+    log_batch(100, version=None)
+    assert on_trial(published("sales")).model == "base"
+    log_batch(101)
+    log_batch(102, version=None)
+    assert on_trial(published("sales")).model == "models:/sales/1"
 
 
 def test_values_that_were_corrected_since_are_counted_once() -> None:

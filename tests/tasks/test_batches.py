@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from batch_maker import GOOD, HORIZON, WAVE, Make, card
 
-from rnn_model.artefact import held, open_checked, sha256_file
+from rnn_model.artefact import held, open_checked, publish, sha256_file
 from rnn_model.checkpoint import save_model
 from rnn_model.errors import BusyError, CarryoverError, ConfigError, IntegrityError, WriteError
 from rnn_model.network import build_network
 from tasks import batches, registry
 from tasks import forecast as stage
-from tasks.config import TrackingConfig
+from tasks.config import ForecastConfig, TrackingConfig
 from tasks.forecast import pin
 from tasks.forecast_log import forecasts_folder, published
 
@@ -55,6 +55,18 @@ def test_files_that_are_gone_are_put_back_under_their_line(make: Make) -> None:
     assert sha256_file(again.data) == batch.digest
 
 
+def test_files_that_were_changed_with_their_manifest_are_put_back_csv_included(make: Make) -> None:
+    first = make(GOOD, ForecastConfig(csv=True))
+    before = {path.name: path.read_bytes() for path in first.folder.iterdir()}
+    shutil.rmtree(first.folder)
+    publish(first.folder, lambda staging: [(staging / name).write_bytes(b"other") for name in before])
+    again = make(GOOD)  # without asking for a CSV
+    assert (again.result, again.folder) == ("mended", first.folder)
+    assert {path.name: path.read_bytes() for path in first.folder.iterdir()} == before
+    assert [path.name for path in first.folder.parent.iterdir() if path.is_dir()] == [first.folder.name]
+    assert make(GOOD).result == "already"
+
+
 def test_a_folder_that_a_kill_left_without_a_line_is_taken(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(batches, "append_batch", None)  # as if killed just before it
@@ -69,14 +81,14 @@ def test_a_folder_that_a_kill_left_without_a_line_is_taken(make: Make, monkeypat
 
 def test_two_writers_of_one_batch_log_it_once(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another run publishes the same after this one has looked, and before it holds the lock."""
-    real, other = stage.publish_work, []
+    real, other = stage.publish_edition, []
 
     def late(*arguments: Any) -> Any:
         if not other:
             other.append(real(*arguments))
         return real(*arguments)
 
-    monkeypatch.setattr(stage, "publish_work", late)
+    monkeypatch.setattr(stage, "publish_edition", late)
     assert make(GOOD).result == "already"
     assert len(published("sales")) == 1
 

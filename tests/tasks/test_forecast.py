@@ -1,5 +1,6 @@
 """Every series answered by its path, in files that say so."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -12,9 +13,11 @@ from rnn_model.config import DECILES
 from rnn_model.errors import ConfigError, DataError
 from rnn_model.network import build_network
 from tasks.config import ForecastConfig, TrackingConfig
-from tasks.forecast import copy_forecast, pin
+from tasks.forecast import check_known_then, copy_forecast, pin
 from tasks.forecast_log import published
 from tasks.forecaster import COLUMNS, forecast_frame
+from tasks.handles import Dataset
+from tasks.series_config import TargetConfig
 
 # ---- the files
 
@@ -49,8 +52,32 @@ def test_a_batch_holds_its_manifest_and_its_log_line_tells_of_it(make: Make) -> 
 def test_rows_after_as_of_move_no_forecast(make: Make) -> None:
     longer = {"a": [*WAVE, 100.0]}
     early, late = make({"a": [*WAVE]}), make(longer, as_of="2024-02-11")
-    assert late.result == "already"
-    assert make(longer).folder != early.folder
+    assert pl.read_parquet(late.data).equals(pl.read_parquet(early.data))
+    assert not pl.read_parquet(make(longer).data).equals(pl.read_parquet(early.data))
+
+
+def test_what_is_said_of_a_time_is_a_batch_of_its_own(make: Make) -> None:
+    made = [make(GOOD, as_of=as_of).result for as_of in (None, "2024-02-11", "2024-02-12", "2024-02-11")]
+    assert made == ["published", "published", "published", "already"]
+    assert [batch.as_of for batch in published("sales")] == [None, "2024-02-11", "2024-02-12"]
+
+
+@pytest.mark.parametrize("as_of", ["2024-01-09", "2024-01-09T23:59:59"])
+def test_a_model_that_has_seen_what_came_after_as_of_is_refused(make: Make, as_of: str) -> None:
+    words = r"has seen series 'a' up to 2024-01-10, after as_of 2024-01-09.*models:/sales/N\) or --model base"
+    with pytest.raises(ConfigError, match=words):
+        make(GOOD, as_of=as_of)
+    assert published("sales") == ()
+    assert make({"b": [*WAVE]}, as_of=as_of).paths == {"new": 1}  # of this series it has seen nothing
+    assert make(GOOD, as_of="2024-01-10").result == "published"
+
+
+def test_a_time_with_an_offset_is_compared_in_utc_with_the_cards_own_form(stored: Callable[..., Dataset]) -> None:
+    seen, dataset = card(seen={"a": "2024-01-09 23:00:00.000000"}), stored(a=[1.0])
+    target = TargetConfig(path="sales.parquet", freq="D", as_of="2024-01-10T01:00+02:00")  # 23:00 in UTC
+    check_known_then(seen, dataset, target)
+    with pytest.raises(ConfigError, match=r"up to 2024-01-09 23:00:00\.000000, after as_of 2024-01-10T00:59\+02:00"):
+        check_known_then(seen, dataset, target.model_copy(update={"as_of": "2024-01-10T00:59+02:00"}))
 
 
 # ---- every series by its path

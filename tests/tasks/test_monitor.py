@@ -6,12 +6,15 @@ import polars as pl
 import pytest
 from diary import NAME, SERIES, backtest, day, log_batch, read_target, told, truth
 
-from rnn_model.errors import ConfigError
+from rnn_model.errors import ConfigError, ServiceError
+from tasks import monitor
 from tasks.arrivals import known_at
-from tasks.config import MonitorConfig
+from tasks.config import MonitorConfig, TrackingConfig
 from tasks.forecast_log import published
+from tasks.handles import Run
 from tasks.monitor import name_alarm, payload_of
 from tasks.promise import Promise, expected, ratios
+from tasks.series_config import TargetConfig
 from tasks.watch import Monitored, Seen, assess, check_alike, look
 
 NO_GROUPS = pl.DataFrame(schema={"unique_id": pl.String, "part": pl.String})
@@ -73,7 +76,63 @@ def test_looking_again_gives_the_same_alarms(tmp_path: Path, promise: Promise) -
     early, late = (judged(truth(n, spread_from=BREAK), tmp_path, promise) for n in (121, 126))
     assert late.alarms[: len(early.alarms)] == early.alarms
     batch = published(NAME)[-1]
-    assert name_alarm(batch, early) == f"sales 1 wwwwwwwwwwww {len(early.alarms)}"
+    assert name_alarm(batch, early) == f"sales 1 wwwwwwwwwwww {early.alarms[-1]}"
+
+
+def test_an_alarm_that_late_truth_takes_away_gives_no_other_its_name() -> None:
+    log_batch(START)
+    alarms = ("2024-04-18 00:00", "2024-05-02 00:00")
+    both, second, first = (
+        Monitored(target=NAME, outcome="worse than promised", sentence="", threshold=40, alarms=times)
+        for times in (alarms, alarms[1:], alarms[:1])
+    )
+    names = [name_alarm(published(NAME)[0], found) for found in (both, second, first)]
+    assert names[0] == names[1] != names[2]
+
+
+def test_a_base_forecast_in_between_silences_nothing(tmp_path: Path, promise: Promise) -> None:
+    forecast_daily(START, 125)
+    before = judged(truth(126, spread_from=BREAK), tmp_path, promise)
+    log_batch(125, version=None)
+    after = judged(truth(126, spread_from=BREAK), tmp_path, promise)
+    assert before.alarms == after.alarms != ()
+    assert (after.model, after.outcome) == ("models:/sales/1", "worse than promised")
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch, promise: Promise) -> list[str]:
+    """What the task does, in order, after it has judged; telling fails."""
+    done: list[str] = []
+    for name in ("log", "show"):
+        monkeypatch.setattr(monitor, name, lambda *_, name=name: done.append(name))
+    monkeypatch.setattr(monitor, "promise_of", lambda *_: promise)
+    monkeypatch.setattr(monitor, "tell", lambda *_: done.append("tell") or fail())
+    return done
+
+
+def fail() -> None:
+    raise ServiceError("event did not arrive")
+
+
+def watch(root: Path, as_of: str | None) -> Monitored:
+    target = TargetConfig(path=str(root / f"{NAME}.parquet"), freq="D", as_of=as_of)
+    raw, seen = read_target(truth(126, spread_from=BREAK), root)
+    run = Run(uri="sqlite://", experiment_id="1", run_id="r", name="monitor")
+    return monitor.monitor_forecasts.fn(raw, seen, target, MonitorConfig(), TrackingConfig(), run)
+
+
+def test_figures_are_logged_and_shown_before_an_event_that_fails(tmp_path: Path, steps: list[str]) -> None:
+    forecast_daily(START, 125)
+    with pytest.raises(ServiceError, match="did not arrive"):
+        watch(tmp_path, None)
+    assert steps == ["log", "show", "tell"]
+
+
+def test_a_look_back_shows_its_alarm_and_tells_nobody(tmp_path: Path, steps: list[str]) -> None:
+    forecast_daily(START, 125)
+    found = watch(tmp_path, day(125).isoformat())
+    assert (found.outcome, found.told) == ("worse than promised", "looked back")
+    assert steps == ["log", "show"]
 
 
 def test_a_new_version_begins_with_nothing(tmp_path: Path, promise: Promise) -> None:
@@ -81,7 +140,7 @@ def test_a_new_version_begins_with_nothing(tmp_path: Path, promise: Promise) -> 
     forecast_daily(126, 128, version=2)
     found = judged(truth(129, spread_from=BREAK), tmp_path, promise)
     assert (found.outcome, found.rounds, found.model) == ("not enough forecasts yet", 2, "models:/sales/2")
-    assert {row["maker"] for row in found.makers} == {"version 1", "version 2"}
+    assert {row["maker"] for row in found.makers} == {"models:/sales/1 wwwwwwww", "models:/sales/2 wwwwwwww"}
 
 
 def test_a_series_gone_wild_counts_four_times_at_most_in_the_test(tmp_path: Path, promise: Promise) -> None:

@@ -9,7 +9,20 @@ from pathlib import Path
 import pytest
 
 from rnn_model.errors import ConfigError
-from tasks.sweep import STOPPED, Sweep, Unit, UnitResult, ended, expand_grid, laid_over, result_of, title_of
+from tasks.sweep import (
+    STOPPED,
+    Sweep,
+    Unit,
+    UnitResult,
+    check_machine,
+    declared_store,
+    ended,
+    expand_grid,
+    laid_over,
+    result_of,
+    run_process,
+    title_of,
+)
 
 
 @pytest.fixture
@@ -53,6 +66,22 @@ def test_a_unit_has_the_surroundings_of_the_sweep(unit: Unit, tmp_path: Path) ->
         assert ended([sys.executable, "-c", script], unit, log.fileno()) == 7
 
 
+def test_a_worker_that_is_set_to_another_store_or_lock_is_refused(unit: Unit, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", "https://ann:geheim@mlflow.example/a")
+        handed = unit.model_copy(update={"store": declared_store(unit.options)})
+        check_machine(handed)  # the same machine
+    assert handed.store == "https://mlflow.example/a"  # a parameter of a task shows no secret
+    with pytest.raises(ConfigError, match=r"logs to the data folder, the sweep to https://mlflow\.example/a; start"):
+        run_process(handed)
+    assert not handed.config.exists()
+    with pytest.raises(ConfigError, match="CARRYOVER_DATABASE is not set for this worker and set for the sweep"):
+        run_process(unit.model_copy(update={"shared": True}))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://another")
+    declared = {"tracking": {"uri": "http://one"}}  # an option is the unit's own, wherever it runs
+    check_machine(unit.model_copy(update={"options": declared, "store": "http://one"}))
+
+
 def test_a_stopped_sweep_ends_its_units_and_starts_no_other(unit: Unit, tmp_path: Path) -> None:
     threading.Timer(0.5, (unit.folder / "stop").touch).start()
     began = time.monotonic()
@@ -67,6 +96,17 @@ def test_a_failed_unit_says_its_last_line(unit: Unit) -> None:
     unit.log.write_text("loading\ncarryover: gone.csv: no such file\n")
     result = result_of(unit, 65, 1.5)
     assert (result.code, result.error, result.run) == (65, "gone.csv: no such file", None)
+
+
+def test_a_killed_unit_has_failed_and_says_by_which_signal(unit: Unit, tmp_path: Path) -> None:
+    unit.log.parent.mkdir(parents=True)
+    with unit.log.open("w") as log:
+        code = ended([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"], unit, log.fileno())
+    result = result_of(unit, code, 1.5)
+    assert (result.code, result.run) == (137, None)
+    assert result.error.startswith("killed by signal 9; ")
+    fine = UnitResult(unit="u", seconds=1, code=0, log=unit.log)
+    assert Sweep(folder=unit.folder, units=(fine, result)).exit_code == 137
 
 
 def test_a_finished_unit_says_what_its_summary_says(unit: Unit) -> None:

@@ -1,0 +1,38 @@
+"""What a user wrote stands in a table as it was written, brackets and colons included."""
+
+import re
+from pathlib import Path
+
+import pytest
+from rich.table import Table
+
+from tasks.backfill import Backfill, Day, print_backfill
+from tasks.config import PROJECT
+from tasks.sweep import Sweep, UnitResult, print_sweep
+from tasks.terminal import print_plainly
+
+WORDS = ["[new]", "[/data/*.csv]", "[bold]x[/bold]", ":car:"]
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_titles_heads_and_cells_stand_as_they_are(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table(title=f"of {words}")
+    table.add_column(f"head {words}")
+    table.add_row(f"cell {words}")
+    print_plainly(table, 80)
+    said = capsys.readouterr().out
+    assert [f"{place} {words}" in said for place in ("of", "head", "cell")] == [True] * 3
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_an_error_or_a_path_in_brackets_is_shown(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    print_backfill(Backfill(days=(Day(as_of="2024-01-01", error=words, code=65),)))
+    print_sweep(Sweep(folder=Path("x"), units=(UnitResult(unit=words, seconds=1, code=0, log=Path("x")),)))
+    assert capsys.readouterr().out.count(words) == 2
+
+
+def test_every_table_goes_through_the_one_door() -> None:
+    sources = [path for package in ("flows", "tasks") for path in (PROJECT / package).glob("*.py")]
+    assert [path.name for path in sources if re.search(r"rich\.console|rich\.print", path.read_text())] == [
+        "terminal.py"
+    ]
