@@ -143,9 +143,9 @@ def ledger_path(name: str, uri: str) -> Path:
 
 
 def store_id(uri: str) -> str:
-    """What a store is known by on every machine, under whatever address: the moment its first experiment was made."""
-    first = MlflowClient(uri).get_experiment("0")
-    return hashlib.sha256(f"{first.creation_time} {first.name}".encode()).hexdigest()[:12]
+    """What a store is known by on every machine, under whatever address: the moment its first experiment was made,
+    as a person may give that one another name."""
+    return hashlib.sha256(str(MlflowClient(uri).get_experiment("0").creation_time).encode()).hexdigest()[:12]
 
 
 def aliased(client: MlflowClient, name: str) -> int | None:
