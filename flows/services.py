@@ -5,12 +5,12 @@ import os
 import shlex
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, make_url
 
 from rnn_model.artefact import held, write_file
 from rnn_model.errors import ConfigError, ServiceError
@@ -21,14 +21,15 @@ from tasks.postgres import NAME as POSTGRES
 from tasks.postgres import cluster_url, create_databases, start_cluster
 from tasks.progress import bar
 from tasks.servers import HOST, Server, answers, check_port, end, finish, launch, python, record, recorded, run_once
-from tasks.team import connection, database_url, is_shared, locked
+from tasks.team import VARIABLE, connection, database_url, is_shared, locked
 
 Database = Literal["sqlite", "postgres"]
 Port = Annotated[int, Field(ge=1, le=65535)]
+Ports = dict[str, tuple[int, str]]  # of each server that is to run: its port, and the option that names another
 DATABASES = ("carryover", "prefect", "mlflow")
 MIGRATION_SECONDS = 600.0
 UPGRADE = "import os; from mlflow.db import commands; commands(['upgrade', os.environ['MLFLOW_BACKEND_STORE_URI']])"
-OWN = ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "CARRYOVER_DATABASE")  # not for the servers themselves
+OWN = ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", VARIABLE)  # not for the servers themselves
 QUIET = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -52,11 +53,14 @@ def services(
     with held(servers.folder() / "servers"):
         known = {server.name: server for server in recorded() if server.process is not None}
         _check_same(known, db)
-        if {"Prefect", "MLflow"} <= set(known):
+        wanted = {"Prefect": (prefect_port, "prefect_port"), "MLflow": (mlflow_port, "mlflow_port")}
+        if db == "postgres" and (port := _own_port(known, postgres_port)):
+            wanted[POSTGRES] = (port, "postgres_port")
+        if set(wanted) <= set(known):
             print("the servers run already")
         else:
             with _started(known):
-                _start(known, db, (prefect_port, mlflow_port, postgres_port))
+                _start(known, db, wanted)
         _tell(known, db)
 
 
@@ -74,22 +78,34 @@ def down() -> None:
 @contextmanager
 def _started(known: dict[str, Server]) -> Iterator[None]:
     """What is started within the block, and then fails, is ended again."""
-    before = set(known)
+    before, running = recorded(), set(known)
     try:
         yield
     except BaseException:
-        for name in reversed([name for name in known if name not in before]):
+        for name in reversed([name for name in known if name not in running]):
             end(known.pop(name))
-        record(tuple(known.values()))
+        record(before)  # with what was dead before: its port is wanted again
         raise
 
 
-def _start(known: dict[str, Server], db: Database, ports: tuple[int, int, int]) -> None:
+def _own_port(known: dict[str, Server], asked: int) -> int | None:
+    """Of the data folder's own PostgreSQL, where it is to run; None where another server is declared.
+
+    Servers that run on it know it by the port it had, and so does a shell that has its address in $CARRYOVER_DATABASE.
+    """
+    had = {server.name: server.url for server in recorded()}.get(POSTGRES) if known else None
+    if had is not None:
+        return int(had.rpartition(":")[2])
+    if not is_shared():
+        return asked
+    kept, declared = _address_file(), os.environ[VARIABLE]
+    if not kept.exists() or kept.read_text().strip() != declared.strip():
+        return None
+    return make_url(declared.strip()).port
+
+
+def _start(known: dict[str, Server], db: Database, wanted: Ports) -> None:
     """Start what is missing of the servers, PostgreSQL first, and wait until all answer."""
-    prefect_port, mlflow_port, postgres_port = ports
-    own = db == "postgres" and not is_shared()
-    wanted = {"Prefect": (prefect_port, "prefect_port"), "MLflow": (mlflow_port, "mlflow_port")}
-    wanted |= {POSTGRES: (postgres_port, "postgres_port")} if own else {}
     for name, (port, option) in wanted.items():
         if name not in known:
             check_port(port, option)
@@ -99,25 +115,25 @@ def _start(known: dict[str, Server], db: Database, ports: tuple[int, int, int]) 
             shown.set_postfix_str(words, refresh=False)
             shown.update(0)
 
-        url = _database(known, postgres_port, tell) if db == "postgres" else None
+        url = _database(known, wanted, tell) if db == "postgres" else None
         _migrate(url, tell)
-        for name, port in (("Prefect", prefect_port), ("MLflow", mlflow_port)):
+        for name in ("Prefect", "MLflow"):
             if name not in known:
-                known[name] = _launch(name, port, url)
+                known[name] = _launch(name, wanted[name][0], url)
                 record(tuple(known.values()))
         checks = {name: (lambda page=_health(known[name]): answers(page)) for name in ("Prefect", "MLflow")}
         servers.wait_for(checks, tuple(known.values()), tell)
         shown.update(len(wanted))
 
 
-def _database(known: dict[str, Server], port: int, tell: Callable[[str], None]) -> URL:
+def _database(known: dict[str, Server], wanted: Ports, tell: Callable[[str], None]) -> URL:
     """The PostgreSQL server with the databases on it, started where none is declared."""
-    if is_shared():
+    if POSTGRES not in wanted:
         url = database_url()
-        create_databases(url, DATABASES[1:])
+        with _one_machine(url):
+            create_databases(url, DATABASES[1:])
         return url
-    if POSTGRES in known:
-        port = int(known[POSTGRES].url.rpartition(":")[2])
+    port = wanted[POSTGRES][0]
     url = cluster_url(port)
     if POSTGRES not in known:
         known[POSTGRES] = start_cluster(port, str(url.password))
@@ -145,11 +161,20 @@ def _migrate(url: URL | None, tell: Callable[[str], None]) -> None:
     upgrades = {"MLflow": python("-c", UPGRADE)}
     if url is not None:
         upgrades["Prefect"] = python("-m", "prefect", "server", "database", "upgrade", "-y")
-    one = locked("migrations", time.monotonic() + MIGRATION_SECONDS, url) if url else nullcontext()
-    with one, migration_lock(_mlflow_store(url)):
-        running = {name: run_once(name, command, _environment(url)) for name, command in upgrades.items()}
+    with _one_machine(url) if url else nullcontext(), migration_lock(_mlflow_store(url)), ExitStack() as ended:
+        running = {}
+        for name, command in upgrades.items():
+            running[name] = run_once(name, command, _environment(url))
+            ended.callback(running[name].wait)  # whatever happens: the locks are held for as long as it works
         for name, process in running.items():
             finish(name, process, f"migrating the database of {name}")
+
+
+@contextmanager
+def _one_machine(url: URL) -> Iterator[None]:
+    """The right to change what databases there are, and their tables; waits for others."""
+    with locked("migrations", time.monotonic() + MIGRATION_SECONDS, url):
+        yield
 
 
 def _launch(name: str, port: int, url: URL | None) -> Server:

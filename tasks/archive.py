@@ -1,5 +1,6 @@
-"""What MLflow remembers of a run that ended: its status, its tags, and a JSON artefact of it."""
+"""What MLflow remembers of a run that ended: its status, its tags, and its artefacts."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rnn_model.config import Section
 from rnn_model.errors import ConfigError, IntegrityError, ServiceError
 from tasks.config import TrackingConfig
 from tasks.connection import connected, masked
+from tasks.download import is_here, keep
 
 UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
 
@@ -71,10 +73,16 @@ def _content(client: MlflowClient, run_id: str, artefact: str) -> dict[str, Any]
 
 
 def fetch_folder(run_id: str, name: str, config: TrackingConfig) -> Path:
-    """A folder among a run's artefacts, as a local copy. Raises IntegrityError for one that is gone."""
-    with connected(config):
+    """A published folder among a run's artefacts: where it lies, or one copy of it by content.
+
+    Raises IntegrityError for one that is gone or changed.
+    """
+    place = f"runs:/{run_id}/{name}"
+    with connected(config), tempfile.TemporaryDirectory(prefix="carryover-") as temporary:
         try:
-            return Path(mlflow.artifacts.download_artifacts(artifact_uri=f"runs:/{run_id}/{name}"))
+            here = is_here(place)
+            local = Path(mlflow.artifacts.download_artifacts(place, dst_path=None if here else temporary))
+            return local if here else keep(local, f"{name}s")
         except (OSError, MlflowException) as error:
             raise IntegrityError(
                 f"run {run_id}: {name} cannot be read ({type(error).__name__}); run its flow anew"

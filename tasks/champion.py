@@ -6,6 +6,8 @@ move is made under a lock, and only from the champion that the decision was made
 
 import logging
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -15,7 +17,7 @@ from mlflow.tracking import MlflowClient
 from prefect import task
 from tqdm import tqdm
 
-from rnn_model.errors import ConfigError, IntegrityError
+from rnn_model.errors import BusyError, ConfigError, IntegrityError
 from tasks.config import TrackingConfig
 from tasks.handles import Champion, Decision, Promotion, Run, Version
 from tasks.ledger import Entry, Ledger, append, read_ledger
@@ -48,11 +50,10 @@ def champion(name: str, config: TrackingConfig) -> Champion | None:
     """
     name = registry_name(name)
     with store(config) as client:
-        path = ledger_path(name, client.tracking_uri)
-        ledger = _read(path)
+        ledger = _read(ledger_path(name, client.tracking_uri))
         if ledger.pending:
-            with locked(path):
-                ledger = _settled(client, name)
+            with _changing(client, name) as check:
+                ledger = _settled(client, name, check)
         number = aliased(client, name)
         if number is None:
             _refuse_lost(name, ledger)
@@ -70,8 +71,8 @@ def promote(version: Version, expected: int | None, decision: Decision, key: str
     name, number = version.name, version.number
     if not decision.promotes:
         return Promotion(name=name, result="kept", previous=expected, version=expected, sentence=decision.sentence)
-    with store(config) as client, locked(ledger_path(name, client.tracking_uri)):
-        ledger, current = _settled(client, name), aliased(client, name)
+    with store(config) as client, _changing(client, name) as check:
+        ledger, current = _settled(client, name, check), aliased(client, name)
         if current is None:
             _refuse_lost(name, ledger)
         earlier = ledger.promoted(key)
@@ -86,7 +87,7 @@ def promote(version: Version, expected: int | None, decision: Decision, key: str
             raise IntegrityError(
                 f"model {name} version {number} holds other weights than what was decided on; compare anew"
             )
-        _move(client, ledger, "promote", (current, number), (weights, key, decision.sentence))
+        _move(client, ledger, "promote", (current, number), (weights, key, decision.sentence), check)
         return Promotion(name=name, result="promoted", previous=current, version=number, sentence=decision.sentence)
 
 
@@ -104,8 +105,8 @@ def rollback(name: str, to: int | None, reason: str, config: TrackingConfig) -> 
 
 
 def _rolled_back(client: MlflowClient, name: str, to: int | None, reason: str, config: TrackingConfig) -> Promotion:
-    with locked(ledger_path(name, client.tracking_uri)):
-        ledger, current = _settled(client, name), aliased(client, name)
+    with _changing(client, name) as check:
+        ledger, current = _settled(client, name, check), aliased(client, name)
         number = _before(name, ledger) if to is None else to
         if number == current:
             words = "nothing to do"
@@ -113,7 +114,7 @@ def _rolled_back(client: MlflowClient, name: str, to: int | None, reason: str, c
         if find_version(client, name, number) is None:
             raise ConfigError(f"model {name} has no version {number} (any more); name another with --version")
         _, weights, _ = checked(client, name, number, config)
-        _move(client, ledger, "rollback", (current, number), (weights, "", reason))
+        _move(client, ledger, "rollback", (current, number), (weights, "", reason), check)
         back = number in [reign.version for reign in ledger.reigns]  # else it was never champion
         result: Literal["rolled back", "moved"] = "rolled back" if back else "moved"
         return Promotion(name=name, result=result, previous=current, version=number, sentence=reason)
@@ -127,14 +128,36 @@ def _before(name: str, ledger: Ledger) -> int:
     return ledger.reigns[-2].version
 
 
+@contextmanager
+def _changing(client: MlflowClient, name: str) -> Iterator[Callable[[], None]]:
+    """`locked`, for one who moves the alias; the block gets its check.
+
+    Where the lock was lost all the same, and another process wrote what comes next in the ledger, the alias goes back
+    to what the ledger says: what this process had announced was ended by the other one.
+    """
+    path, inside = ledger_path(name, client.tracking_uri), False
+    try:
+        with locked(path) as check:
+            inside = True
+            yield check
+    except BusyError:
+        if inside:
+            with locked(path):
+                number = _read(path).champion
+                if number is not None and aliased(client, name) != number:
+                    _set_alias(client, name, number)
+        raise
+
+
 def _move(
     client: MlflowClient,
     ledger: Ledger,
     kind: Literal["promote", "rollback"],
     versions: tuple[int | None, int],
     about: tuple[str, str, str],
+    check: Callable[[], None],
 ) -> None:
-    """Announce, set the alias, read it back, say that it is done; the caller holds the lock.
+    """Announce, set the alias, read it back, say that it is done; the caller holds the lock, which `check` looks after.
 
     A kill in between leaves the announcement, which `_settled` finds. `versions` are from and to, `about` the weights,
     the run's key and the reason.
@@ -142,6 +165,7 @@ def _move(
     (previous, version), (weights, key, sentence) = versions, about
     ledger = append(ledger, kind=kind, previous=previous, version=version, weights=weights, key=key, sentence=sentence)
     name = ledger.path.name.removesuffix(".ledger.jsonl")
+    check()
     found = _set_alias(client, name, version)
     if found == version:
         _end(ledger, "done")
@@ -164,8 +188,8 @@ def _set_alias(client: MlflowClient, name: str, version: int) -> int | None:
     return aliased(client, name)
 
 
-def _settled(client: MlflowClient, name: str) -> Ledger:
-    """The ledger with no end open and up to the alias as it stands; the caller holds the lock.
+def _settled(client: MlflowClient, name: str, check: Callable[[], None]) -> Ledger:
+    """The ledger with no end open and up to the alias as it stands; the caller holds the lock, as in `_move`.
 
     A move that was announced before a kill is finished, unless the alias went elsewhere or its version is no more.
     """
@@ -173,6 +197,7 @@ def _settled(client: MlflowClient, name: str) -> Ledger:
     pending = ledger.pending
     if pending is not None:
         if current == pending.previous and _usable(client, name, pending.version):
+            check()
             current = _set_alias(client, name, pending.version)
         ledger = _end(ledger, "done" if current == pending.version else "reverted")
     if current is not None and current != ledger.champion:

@@ -1,4 +1,4 @@
-"""Models out of MLflow: those whose files lie on this machine stay where they are, others get one copy per content."""
+"""Folders out of MLflow: those whose files lie on this machine stay where they are, others get one copy per content."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ def download_model(name: str, places: Sequence[str]) -> Path:
     for place in places:
         with tempfile.TemporaryDirectory(prefix="carryover-") as temporary:
             try:
-                here = _is_here(place)
+                here = is_here(place)
                 local = Path(mlflow.artifacts.download_artifacts(place, dst_path=None if here else temporary))
             except MlflowException as error:
                 if error.error_code not in ABSENT:
@@ -40,7 +40,7 @@ def download_model(name: str, places: Sequence[str]) -> Path:
             except OSError as error:
                 raise IntegrityError(f"model {name!r}: its files are gone from the store ({error.strerror})") from None
             if found := list(local.rglob(CARD)):
-                return open_checked(found[0].parent) if here else _keep(found[0].parent)
+                return open_checked(found[0].parent) if here else keep(found[0].parent, "models")
     if name.startswith("models:/") and not name.startswith("models:/m-"):
         raise ConfigError(
             f"model {name!r}: no such model, version or alias is registered, or carryover did not log it; "
@@ -52,7 +52,7 @@ def download_model(name: str, places: Sequence[str]) -> Path:
     )
 
 
-def _is_here(place: str) -> bool:
+def is_here(place: str) -> bool:
     """Whether an MLflow address leads to files of this machine."""
     repository = get_artifact_repository(place)
     while hasattr(repository, "repo"):  # models:/ and runs:/ stand for another
@@ -60,11 +60,11 @@ def _is_here(place: str) -> bool:
     return isinstance(repository, LocalArtifactRepository)
 
 
-def _keep(folder: Path) -> Path:
-    """A downloaded model folder in its place by content, checked."""
+def keep(folder: Path, kind: str) -> Path:
+    """A downloaded folder in its place by content under `kind` of the data folder, checked."""
     listed = json.loads((open_checked(folder) / MANIFEST).read_text())["sha256"]
 
     def copy(staging: Path) -> None:
         shutil.copytree(folder, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
 
-    return publish(home() / "models" / f"fetched-{digest_json(listed)[:16]}", copy)
+    return publish(home() / kind / f"fetched-{digest_json(listed)[:16]}", copy)

@@ -43,7 +43,7 @@ def cluster_url(port: int) -> URL:
 def start_cluster(port: int, password: str) -> Server:
     """Start the cluster, made at the first start. Raises ConfigError without PostgreSQL."""
     binaries = find_binaries()
-    account = None if os.getuid() else _account()
+    account = None if os.getuid() else account_for_root()
     place = folder() / "postgres"
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     if account:
@@ -55,7 +55,7 @@ def start_cluster(port: int, password: str) -> Server:
     command = [str(binaries / "postgres"), "-D", str(place / "cluster")]
     command += [f"--{name}={value}" for name, value in options.items()]
     started = {"url": f"postgresql://{HOST}:{port}", "signal": signal.SIGINT}  # ends connections, then itself
-    return launch(NAME, command, os.environ, started, **_as(account))
+    return launch(NAME, command, os.environ, started, **as_account(account))
 
 
 def find_binaries() -> Path:
@@ -92,7 +92,8 @@ def _number(version: str) -> float:
         return 0.0
 
 
-def _account() -> str:
+def account_for_root() -> str:
+    """Who runs PostgreSQL for root. Raises ConfigError where there is nobody."""
     known = {entry.pw_name for entry in pwd.getpwall()}
     for name in ACCOUNTS:
         if name in known:
@@ -100,7 +101,7 @@ def _account() -> str:
     raise ConfigError(f"PostgreSQL does not run as root, and there is no user {' or '.join(ACCOUNTS)}; be another user")
 
 
-def _as(account: str | None) -> dict[str, Any]:
+def as_account(account: str | None) -> dict[str, Any]:
     """Arguments of Popen that start a program as `account`, in a folder that is open to everybody."""
     if account is None:
         return {"cwd": "/"}
@@ -108,7 +109,7 @@ def _as(account: str | None) -> dict[str, Any]:
 
 
 def _check_reachable(place: Path, account: str) -> None:
-    tried = subprocess.run(["test", "-x", str(place)], check=False, **_as(account))
+    tried = subprocess.run(["test", "-x", str(place)], check=False, **as_account(account))
     if tried.returncode:
         raise UnsafeError(
             f"{place}: user {account}, as whom PostgreSQL runs for root, may not enter; "
@@ -126,7 +127,7 @@ def _make_cluster(binaries: Path, place: Path, account: str | None, password: st
         shutil.chown(words, account)
     command = [str(binaries / "initdb"), "-D", str(made), "-U", USER, "-E", "UTF8", "--no-locale"]
     command += ["--auth=scram-sha-256", f"--pwfile={words}"]
-    how = {"stdin": subprocess.DEVNULL, **_as(account)}
+    how = {"stdin": subprocess.DEVNULL, **as_account(account)}
     try:
         with log_file(NAME) as log:
             done = subprocess.run(command, stdout=log, stderr=log, check=False, **how)

@@ -3,7 +3,7 @@
 import hashlib
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ def register(name: str, uri: str, model: Model, decision: Decision, key: str, co
     weights are not those of `model`.
     """
     name = registry_name(name)
-    with store(config) as client, locked(ledger_path(name, client.tracking_uri)):
+    with store(config) as client, locked(ledger_path(name, client.tracking_uri)) as check:
         logged = client.get_logged_model(uri.removeprefix("models:/"))
         if str(logged.status) != READY:
             raise IntegrityError(
@@ -68,6 +68,7 @@ def register(name: str, uri: str, model: Model, decision: Decision, key: str, co
         if known is None:
             _make_model(client, name)
             about = {"tags": origin | decided, "description": decision.sentence}
+            check()
             known = client.create_model_version(name, uri, logged.source_run_id, model_id=logged.model_id, **about)
         elif aliased(client, name) != int(known.version):
             for tag, text in decided.items():
@@ -107,10 +108,11 @@ def store(config: TrackingConfig) -> Iterator[MlflowClient]:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[Callable[[], None]]:
     """The right to change a registered model, given its ledger; waits for others. Raises BusyError after a minute.
 
-    The lock is this machine's, and with $CARRYOVER_DATABASE also that of all machines that share the database.
+    The lock is this machine's, and with $CARRYOVER_DATABASE also that of all machines that share the database. That one
+    can be lost: the block gets a check (as `team.locked`), which does nothing where the lock is this machine's alone.
     """
     lock = path.with_name(path.name.removesuffix(".ledger.jsonl"))
     deadline = time.monotonic() + WAIT_SECONDS
@@ -124,8 +126,9 @@ def locked(path: Path) -> Iterator[None]:
                     raise
                 time.sleep(0.02)
         if team.is_shared():
-            stack.enter_context(team.locked(f"{lock.parent.name}/{lock.name}", deadline))
-        yield
+            yield stack.enter_context(team.locked(f"{lock.parent.name}/{lock.name}", deadline))
+        else:
+            yield lambda: None
 
 
 def ledger_path(name: str, uri: str) -> Path:
@@ -140,9 +143,9 @@ def ledger_path(name: str, uri: str) -> Path:
 
 
 def store_id(uri: str) -> str:
-    """What a store is known by on every machine, under whatever address: the moment its first experiment was made."""
-    first = MlflowClient(uri).get_experiment("0")
-    return hashlib.sha256(f"{first.creation_time} {first.name}".encode()).hexdigest()[:12]
+    """What a store is known by on every machine, under whatever address: the moment its first experiment was made,
+    as a person may give that one another name."""
+    return hashlib.sha256(str(MlflowClient(uri).get_experiment("0").creation_time).encode()).hexdigest()[:12]
 
 
 def aliased(client: MlflowClient, name: str) -> int | None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +75,11 @@ def record(servers: Sequence[Server]) -> None:
 
 
 def store_behind(uri: str) -> str:
-    """The store behind an address: that of a server started here, which may be the data folder's own; else itself."""
-    known = {server.url: server.store for server in recorded() if server.store} if uri.startswith("http") else {}
-    return known.get(uri.rstrip("/"), uri)
+    """The store behind an address: that of a server that runs here, which may be the data folder's own; else itself."""
+    if not uri.startswith("http"):
+        return uri
+    known = {server.url: server.store for server in recorded() if server.store and server.process is not None}
+    return known.get(uri.rstrip("/").replace("//localhost:", f"//{HOST}:", 1), uri)
 
 
 def check_port(port: int, option: str) -> None:
@@ -156,11 +159,14 @@ def end(server: Server) -> bool:
     process = server.process
     if process is None:
         return False
-    family = [process, *process.children(recursive=True)]
-    process.send_signal(server.signal)
+    family = [process]
+    with suppress(psutil.NoSuchProcess):  # it may end by itself at any moment
+        family += process.children(recursive=True)
+        process.send_signal(server.signal)
     _, left = psutil.wait_procs(family, timeout=END_SECONDS)
     for straggler in left:
-        straggler.kill()
+        with suppress(psutil.NoSuchProcess):
+            straggler.kill()
     psutil.wait_procs(left, timeout=END_SECONDS)
     return True
 

@@ -3,7 +3,6 @@
 PostgreSQL refuses to run as root, so root starts it as another user, in a folder that belongs to that one.
 """
 
-import glob
 import os
 import pwd
 import shutil
@@ -22,8 +21,9 @@ from urllib.parse import quote
 import psycopg2
 import pytest
 
-PLACES = "/usr/lib/postgresql/*/bin"  # where Debian keeps them, off the PATH
-USERS = ("postgres", "nobody")  # the first of them that there is runs it for root
+from rnn_model.errors import ConfigError
+from tasks import postgres
+
 OPTIONS = ("fsync=off", "max_connections=60", "listen_addresses=127.0.0.1")
 SECONDS = 60  # for one command of PostgreSQL, its start among them
 
@@ -61,7 +61,7 @@ class Cluster:
 def postgres_cluster(password: str = "open-sesame", user: str = "carry") -> Iterator[Cluster]:
     """A running cluster in a temporary folder; the test is skipped where there are no binaries."""
     binaries = find_binaries()
-    owner = None if os.getuid() else account()
+    owner = account()
     folder = Path(tempfile.mkdtemp(prefix="carryover-postgres-"))
     try:
         if owner:
@@ -75,7 +75,9 @@ def postgres_cluster(password: str = "open-sesame", user: str = "carry") -> Iter
         options = [f"-c{option}" for option in (*OPTIONS, f"port={cluster.port}", f"unix_socket_directories={folder}")]
         with (folder / "log").open("wb") as log:
             command = [str(binaries / "postgres"), "-D", str(database), *options]
-            server = subprocess.Popen(command, stdout=log, stderr=log, **as_user(owner))
+            server = subprocess.Popen(
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, **postgres.as_account(owner)
+            )
         try:
             wait_until_ready(server, cluster, folder / "log")
             yield cluster
@@ -87,35 +89,26 @@ def postgres_cluster(password: str = "open-sesame", user: str = "carry") -> Iter
 
 
 def find_binaries() -> Path:
-    """The folder of initdb and postgres: on the PATH, else the newest of Debian's."""
-    on_path = shutil.which("initdb")
-    places = [Path(on_path).parent] if on_path else []
-    places += [Path(place) for place in sorted(glob.glob(PLACES), key=lambda p: int(p.split("/")[-2]), reverse=True)]
-    for place in places:
-        if all((place / name).exists() for name in ("initdb", "postgres")):
-            return place
-    pytest.skip(f"no PostgreSQL: neither initdb on the PATH nor {PLACES}; apt-get install postgresql brings it")
+    """As the product finds them; the test is skipped where there are none."""
+    try:
+        return postgres.find_binaries()
+    except ConfigError as missing:
+        pytest.skip(str(missing))
 
 
-def account() -> str:
-    """A user without rights, for root."""
-    known = {entry.pw_name for entry in pwd.getpwall()}
-    for name in USERS:
-        if name in known:
-            return name
-    pytest.skip(f"PostgreSQL does not run as root, and there is no user {' or '.join(USERS)}")
-
-
-def as_user(owner: str | None) -> dict[str, Any]:
-    """Arguments of subprocess that start a program as `owner`, in a folder that is open to everybody."""
-    plain: dict[str, Any] = {"cwd": "/", "stdin": subprocess.DEVNULL}
-    return plain | {"user": owner, "group": pwd.getpwnam(owner).pw_gid, "extra_groups": []} if owner else plain
+def account() -> str | None:
+    """As the product: whom root runs it as; the test is skipped where there is nobody. None for who is not root."""
+    try:
+        return None if os.getuid() else postgres.account_for_root()
+    except ConfigError as missing:
+        pytest.skip(str(missing))
 
 
 def run(program: Path, owner: str | None, *arguments: object) -> None:
     """One command, as `owner` where there is one; what it says is shown when it fails."""
     command = [str(part) for part in (program, *arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False, **as_user(owner))
+    how = {"stdin": subprocess.DEVNULL, **postgres.as_account(owner)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False, **how)
     assert done.returncode == 0, f"{program.name}: {(done.stdout + done.stderr)[-2000:]}"
 
 

@@ -54,6 +54,17 @@ def test_every_password_comes_from_the_environment_and_has_to_be_there() -> None
     assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
 
 
+def test_what_an_object_store_needs_is_passed_on_only_where_it_is_set() -> None:
+    """A name without a value; an empty endpoint is refused by the client."""
+    given = SERVICES["mlflow"]["environment"]
+    names = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "MLFLOW_S3_ENDPOINT_URL"]
+    assert [given[name] for name in names] == [None] * 4
+
+
+def test_two_workers_have_two_host_names() -> None:
+    assert "hostname" not in SERVICES["worker"]
+
+
 def test_services_wait_for_those_that_say_that_they_are_well() -> None:
     awaited = {name: set(about.get("depends_on", {})) for name, about in SERVICES.items()}
     assert awaited == {
@@ -83,6 +94,19 @@ def test_everything_that_the_image_copies_is_sent_to_the_engine() -> None:
 
 
 # ---- work pools
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_deployments_for_a_pool_find_the_code_where_the_image_has_it(kind: str) -> None:
+    """As the documented command makes the file."""
+    parts = ((ROOT / name).read_text() for name in ("prefect.yaml", "deploy/pull.yaml"))
+    made = yaml.safe_load(re.sub(r"name: local$", f"name: carryover-{kind}", "".join(parts), flags=re.MULTILINE))
+    (pull,) = made["pull"]
+    folder = re.search(r"^WORKDIR (\S+)$", (ROOT / "deploy" / "Dockerfile").read_text(), re.MULTILINE)
+    assert folder
+    assert pull == {"prefect.deployments.steps.set_working_directory": {"directory": folder[1]}}
+    assert {each["work_pool"]["name"] for each in made["deployments"]} == {f"carryover-{kind}"}
+    assert f"--type {kind}" in (ROOT / "docs" / "team.md").read_text()
 
 
 @pytest.mark.parametrize("kind", KINDS)

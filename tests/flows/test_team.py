@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ import pytest
 from postgres_cluster import find_binaries, free_port
 
 from flows.services import down, services
+from rnn_model.errors import ServiceError, UnsafeError
 from tasks.config import PROJECT
 from tasks.servers import recorded
+from tasks.team import add_line, locked
 
 pytestmark = pytest.mark.timeout(600)  # three servers start and migrate their databases
 ROUNDS = 3
@@ -100,7 +103,7 @@ def test_a_run_that_knows_variables_alone_is_finished_in_both_databases(team: Te
 
 
 def test_its_model_is_registered_and_champion_in_the_teams_database(team: Team, member: dict[str, Any]) -> None:
-    assert member["moved"] == "rolled back"
+    assert member["moved"] == "moved"  # it never was champion
     query = "SELECT name, alias, version FROM registered_model_aliases"
     assert team.rows("mlflow", query) == [("target", "champion", 1)]
 
@@ -126,6 +129,30 @@ def test_two_machines_race_without_a_lost_update(team: Team, tmp_path: Path) -> 
     assert raced["linear"]
     assert raced["told"]["promoted"] == raced["moves"]
     assert not list((tmp_path / "race").rglob("*.ledger.jsonl"))
+
+
+def test_a_lock_that_was_lost_is_noticed(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARRYOVER_DATABASE", team.address)
+    holder = f"application_name LIKE 'carryover process {os.getpid()} %'"
+    with pytest.raises(ServiceError) as raised, locked("lost", time.monotonic() + 5) as check:  # noqa: PT012
+        check()
+        team.rows("carryover", f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {holder}")
+        with locked("lost", time.monotonic() + 5):  # another one has it at once
+            check()
+    assert raised.value.exit_code == 69
+
+
+def test_a_user_that_the_database_refuses_is_told_what_it_needs(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(psycopg2.connect(team.address)) as own, own.cursor() as cursor:
+        cursor.execute("CREATE ROLE reader LOGIN PASSWORD 'reader'")
+        own.commit()
+    place = team.address.partition("@")[2]
+    for user in ("reader:wrong", "reader:reader"):
+        monkeypatch.setenv("CARRYOVER_DATABASE", f"postgresql://{user}@{place}")
+        with pytest.raises(UnsafeError, match="connect and either create tables or select and insert in") as raised:
+            add_line("store/sales", 1, "{}")
+        assert raised.value.exit_code == 77
+    assert "reader" not in str(raised.value)
 
 
 def test_the_password_stands_in_no_log_and_no_command(team: Team, member: dict[str, Any]) -> None:

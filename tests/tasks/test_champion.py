@@ -1,7 +1,9 @@
 """Only a decision moves @champion, once and against the present one, and nothing that is damaged becomes it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -9,10 +11,11 @@ from shelf import NO, YES, Shelf
 
 from rnn_model.artefact import held
 from rnn_model.checkpoint import load_model, weights_digest
-from rnn_model.errors import BusyError, ConfigError, IntegrityError
+from rnn_model.errors import BusyError, ConfigError, IntegrityError, ServiceError
 from tasks import champion as champions
 from tasks import registry
 from tasks.champion import champion, promote, rollback
+from tasks.ledger import Ledger
 from tasks.registry import ledger_path
 from tasks.tracking import fetch_model
 
@@ -110,6 +113,57 @@ def test_a_promotion_waits_for_the_lock_and_says_who_has_it(shelf: Shelf, monkey
     with held(path.with_name(shelf.name)), pytest.raises(BusyError, match="process"):
         promote(version, None, YES, "night", shelf.config)
     assert promote(version, None, YES, "night", shelf.config).result == "promoted"
+
+
+@contextmanager
+def lost_lock(_: Path) -> Iterator[Callable[[], None]]:
+    """What a lock is whose loss the check has not seen."""
+    yield lambda: None
+
+
+def test_a_promotion_made_while_the_lock_was_lost_stands(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the check and the alias another process ends what was announced, and promotes its own."""
+    shelf.succession(1)
+    mine, theirs = shelf.register(2), shelf.register(3)
+    set_alias, store = champions._set_alias, Ledger.store
+
+    def once(ledger: Ledger, seq: int, line: bytes) -> None:
+        """As the database, which keeps each number once."""
+        if ledger.stored().count(b"\n") >= seq:
+            raise BusyError(f"line {seq} is there")
+        store(ledger, seq, line)
+
+    def meanwhile(client: MlflowClient, name: str, number: int) -> int | None:
+        monkeypatch.setattr(champions, "_set_alias", set_alias)
+        assert promote(theirs, 2, YES, "theirs", shelf.config).result == "promoted"
+        return set_alias(client, name, number)
+
+    monkeypatch.setattr(champions, "locked", lost_lock)
+    monkeypatch.setattr(champions, "_set_alias", meanwhile)
+    monkeypatch.setattr(Ledger, "store", once)
+    with pytest.raises(BusyError):
+        promote(mine, 1, YES, "mine", shelf.config)
+    assert shelf.champion == 3
+    assert [(e.kind, e.version) for e in shelf.ledger.moves] == [("promote", 1), ("promote", 2), ("promote", 3)]
+
+
+def test_the_alias_is_left_alone_once_the_lock_is_lost(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf.succession(1)
+    version = shelf.register(2)
+
+    @contextmanager
+    def lost(_: Path) -> Iterator[Callable[[], None]]:
+        def check() -> None:
+            raise ServiceError("lost")
+
+        yield check
+
+    with monkeypatch.context() as patch:
+        patch.setattr(champions, "locked", lost)
+        with pytest.raises(ServiceError):
+            promote(version, 1, YES, "night 2", shelf.config)
+    assert registry.aliased(shelf.client, shelf.name) == 1
+    assert shelf.champion == 2  # the next one finishes what was announced
 
 
 def test_a_champion_moved_by_hand_is_noted_and_kept(shelf: Shelf) -> None:

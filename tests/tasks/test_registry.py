@@ -1,5 +1,6 @@
 """Versions are registered once, with where they come from; every target's name will do; ledgers have their place."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,8 @@ from shelf import FROM, NO, YES, Shelf
 from rnn_model.errors import IntegrityError
 from tasks.config import TrackingConfig, WindowConfig, home
 from tasks.handles import Decision, Effect
-from tasks.registry import ledger_path, register, registry_name, run_key
-from tasks.servers import Server, record
+from tasks.registry import ledger_path, register, registry_name, run_key, store_id
+from tasks.servers import end, launch, record
 
 
 def test_a_version_says_what_it_is_and_what_was_decided(shelf: Shelf) -> None:
@@ -95,7 +96,22 @@ def test_a_new_password_leaves_the_ledger_where_it_is() -> None:
 
 def test_the_data_folders_own_store_has_one_ledger_by_whatever_way_it_is_reached() -> None:
     own = f"sqlite:///{home() / 'mlflow.db'}"
-    command = ("mlflow", "server")
-    record([Server(name="MLflow", pid=1, started=0.0, command=command, url="http://127.0.0.1:5000", store=own)])
-    assert ledger_path("sales", "http://127.0.0.1:5000") == ledger_path("sales", own)
-    assert ledger_path("sales", "http://127.0.0.1:5001") != ledger_path("sales", own)
+    sleep = (sys.executable, "-c", "import time; time.sleep(300)")
+    server = launch("MLflow", sleep, {}, {"url": "http://127.0.0.1:5000", "store": own})
+    try:
+        record([server])
+        assert ledger_path("sales", "http://127.0.0.1:5000") == ledger_path("sales", own)
+        assert ledger_path("sales", "http://localhost:5000") == ledger_path("sales", own)
+        assert ledger_path("sales", "http://127.0.0.1:5001") != ledger_path("sales", own)
+    finally:
+        end(server)
+
+
+def test_a_store_is_known_after_its_first_experiment_got_another_name(shelf: Shelf) -> None:
+    uri, name = str(shelf.config.uri), shelf.client.get_experiment("0").name
+    before = store_id(uri)
+    shelf.client.rename_experiment("0", "ours")
+    try:
+        assert store_id(uri) == before
+    finally:
+        shelf.client.rename_experiment("0", name)

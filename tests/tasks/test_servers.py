@@ -1,10 +1,12 @@
 """Servers are known again by more than their number, and a port that is taken is named."""
 
+import os
 import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from rnn_model.errors import ServiceError
@@ -26,6 +28,18 @@ def test_a_server_is_ended_once(sleeper: Server) -> None:
     assert [end(sleeper), end(sleeper)] == [True, False]
 
 
+def test_a_server_that_goes_by_itself_while_it_is_ended_stops_nothing(
+    sleeper: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(process: psutil.Process, *_: object) -> None:
+        os.kill(process.pid, 9)
+        raise psutil.NoSuchProcess(process.pid)
+
+    monkeypatch.setattr(psutil.Process, "send_signal", gone)
+    assert end(sleeper)
+    assert sleeper.process is None
+
+
 @pytest.mark.parametrize("change", [{"command": ("another",)}, {"started": 1e9}])
 def test_a_process_that_got_the_number_of_a_dead_server_is_left_alone(
     sleeper: Server, change: dict[str, object]
@@ -41,8 +55,14 @@ def test_what_was_written_down_is_found_again(sleeper: Server) -> None:
 
 def test_the_store_behind_a_server_of_the_data_folder_is_known(sleeper: Server) -> None:
     record([sleeper])
-    assert store_behind("http://127.0.0.1:9/") == "sqlite:////mlflow.db"
+    assert store_behind("http://127.0.0.1:9/") == store_behind("http://localhost:9") == "sqlite:////mlflow.db"
     assert store_behind("http://127.0.0.1:10") == "http://127.0.0.1:10"
+
+
+def test_behind_the_address_of_a_server_that_is_no_more_nothing_is_known(sleeper: Server) -> None:
+    record([sleeper])
+    end(sleeper)
+    assert store_behind("http://127.0.0.1:9") == "http://127.0.0.1:9"
 
 
 def test_a_port_in_use_is_named_with_its_option() -> None:
