@@ -29,11 +29,14 @@ def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def import_path() -> Iterator[None]:
-    """Code that a loaded model brings along is found by no later test, and by no process that one starts."""
-    before = list(sys.path)
+def same_surroundings() -> Iterator[None]:
+    """What a loaded model and MLflow leave in a process is found by no later test, and by no process that one starts:
+    code on the import path, a store as the declared one."""
+    path, declared = list(sys.path), os.environ.get("MLFLOW_TRACKING_URI")
     yield
-    sys.path[:] = before
+    sys.path[:] = path
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    os.environ |= {"MLFLOW_TRACKING_URI": declared} if declared is not None else {}
 
 
 @pytest.fixture(scope="session")

@@ -258,9 +258,15 @@ def test_an_unknown_name_is_refused_with_the_forms_allowed(store: TrackingConfig
     assert repr(name) in str(raised.value)
 
 
-@pytest.mark.parametrize("name", ["0" * 32, "models:/nothing@champion", f"runs:/{'0' * 32}/forecaster"])
+@pytest.mark.parametrize("name", ["0" * 32, f"runs:/{'0' * 32}/forecaster"])
 def test_a_name_that_leads_nowhere_in_mlflow_is_refused(store: TrackingConfig, name: str) -> None:
     with pytest.raises(ConfigError, match="MLflow has nothing there that carryover logged"):
+        fetch_model(name, store)
+
+
+@pytest.mark.parametrize("name", ["models:/nothing@champion", "models:/nothing/9"])
+def test_a_registered_model_that_is_none_is_refused(store: TrackingConfig, name: str) -> None:
+    with pytest.raises(ConfigError, match="no such model, version or alias is registered"):
         fetch_model(name, store)
 
 
