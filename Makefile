@@ -41,7 +41,7 @@ leaderboard: setup  ## score everything on a folder of data sets: make leaderboa
 
 ui: setup  ## open the MLflow pages of the local runs on http://127.0.0.1:5000
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --workers 1 --host 127.0.0.1 --port 5000 \
-		--backend-store-uri sqlite:///$(CURDIR)/data/mlflow.db
+		--backend-store-uri sqlite:///$(or $(CARRYOVER_HOME),$(CURDIR)/data)/mlflow.db
 
 services: setup  ## start Prefect's and MLflow's servers: make services, or make services DB=postgres
 	$(BIN)/carryover services $(if $(DB),--db $(DB))

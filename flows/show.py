@@ -11,8 +11,10 @@ from typing import Any
 from rnn_model.artefact import write_file
 from tasks.backfill import Backfill, print_backfill
 from tasks.compare import Comparison, print_comparison
+from tasks.config import BacktestConfig
 from tasks.handles import Forecast, Model, Outcome, Promotion
 from tasks.leaderboard import Leaderboard, print_board
+from tasks.metrics import ranked
 from tasks.provenance import as_options
 from tasks.replay import Replay, print_replay
 from tasks.report import print_table, report_path
@@ -53,19 +55,20 @@ def show_outcome(result: Outcome, target: TargetConfig, model: Any) -> None:
     if result.repeated:
         print(
             f"nothing to do: run {result.run.run_id} finished with the same data, settings and code on "
-            f"{result.finished} (--force makes a new one)"
+            f"{result.finished} (--force makes a new one). What it gave then:"
         )
     account = result.account
     aside = ", ".join(f"{rows} {rule}" for rule, rows in account.quarantined.items()) or "none"
     later = f"; {account.later} later than {target.as_of} left out" if account.later else ""
     print(
         f"\n{target.name}: {account.series_used} of {account.series_in} series; rows {account.rows_in} = "
-        f"{account.used} used + {account.padded} used with padding + quarantined ({aside}); "
+        f"{account.used + account.padded} used ({account.padded} with padding) + quarantined ({aside}); "
         f"{account.added} added to the grid{later}"
     )
     if result.evaluation is not None:
         title = f"Backtest: {result.evaluation.windows} windows, horizon {result.evaluation.horizon}"
         print_table(result.evaluation, title, result.selection.chosen if result.selection else None)
+        print_better_baseline(result)
     if result.selection is not None:
         print(f"Chosen on the validation windows: {result.selection.reason}")
     if result.decision is not None:
@@ -97,7 +100,18 @@ def show_forecast(result: Forecast) -> None:
     if result.output is not None:
         print(f"{result.rows} rows written to {result.output}")
     for series, rule in result.left_out.items():
-        print(f"no forecast of the network for {series}: {rule}", file=sys.stderr)
+        print(f"the network did not forecast {series}: {rule}", file=sys.stderr)
+
+
+def print_better_baseline(result: Outcome) -> None:
+    """That a statistical model is ahead of the chosen one, where one is: a table is easily read from its bold line."""
+    assert result.evaluation is not None
+    table, chosen = result.evaluation.table, result.model.strategy
+    baselines = BacktestConfig().baselines
+    first = next(iter(ranked(table)))[0]
+    if chosen in table and first in baselines:
+        ahead, behind = (f"{table[name]['MASE']:.4g}" for name in (first, chosen))
+        print(f"Mind: {first} has a lower MASE on these windows than {chosen}, {ahead} to {behind}")
 
 
 def show_promotion(result: Promotion) -> None:

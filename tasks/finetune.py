@@ -94,8 +94,8 @@ def check_rhythm(card: ModelCard, handle: WindowSet) -> None:
     check_freq(card, handle.freq)
     if handle.horizon > card.horizon:
         raise ConfigError(
-            f"the model decodes {card.horizon} steps, the target asks for {handle.horizon}; pretrain one with "
-            f"--window.horizon {handle.horizon}, or shorten the horizon"
+            f"the model decodes {card.horizon} steps, the target asks for {handle.horizon}; shorten --window.horizon, "
+            f"or pretrain one: carryover run --pretrain.from nothing --window.horizon {handle.horizon}"
         )
 
 

@@ -19,6 +19,7 @@ from tasks.config import TrackingConfig, home
 from tasks.connection import connected, masked
 from tasks.handles import Outcome
 from tasks.registry import run_key
+from tasks.servers import store_behind
 
 FILE = "outcome.json"
 
@@ -32,9 +33,12 @@ class Work(Section):
 
 @task
 def reach(config: TrackingConfig) -> str:
-    """Address of the store, without its secrets. Raises ServiceError within seconds where nothing answers."""
+    """Address of the store, without its secrets; the data folder's own store is itself behind its server, too.
+
+    Raises ServiceError within seconds where nothing answers.
+    """
     with connected(config) as client:
-        return masked(str(client.tracking_uri))
+        return masked(store_behind(str(client.tracking_uri)))
 
 
 def settings_key(command: str, sections: Mapping[str, Any], store: str) -> str:

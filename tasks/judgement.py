@@ -19,6 +19,7 @@ from tasks.pairing import Pairs, Scored, pair
 from tasks.segments import OWN
 from tasks.significance import WORST, fewest_cutoffs, proven
 
+ROUNDING = 1e-9  # of a loss: no more than arithmetic makes of equal forecasts
 NAMED = 3  # series named in a sentence, at most
 
 
@@ -112,8 +113,11 @@ def obstacle(found: Evidence, config: JudgingConfig) -> str:
 
 
 def sameness(pairs: Pairs, config: JudgingConfig) -> str:
-    """That two models have equal losses in every window, in words; empty where they have not."""
-    if not pairs.windows["champion"].equals(pairs.windows["challenger"]):
+    """That two models have equal losses in every window, in words; empty where they have not.
+
+    Sums are not always added in one order, so the last digits of equal losses may differ.
+    """
+    if not np.allclose(pairs.windows["champion"], pairs.windows["challenger"], rtol=ROUNDING, atol=0):
         return ""
     return f"{pairs.challenger} has the same {config.metric} in each of {pairs.windows.height} windows"
 

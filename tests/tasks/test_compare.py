@@ -9,11 +9,11 @@ from known_losses import HORIZON, losses, noisy, rising, scored
 from rnn_model.errors import ConfigError
 from tasks import compare
 from tasks.compare import Backtested, Comparison, Verdict, compare_models
-from tasks.config import GateConfig
+from tasks.config import GateConfig, JudgingConfig
 from tasks.evaluate import publish_backtest
 from tasks.handles import Decision, Run
-from tasks.judgement import judge
-from tasks.pairing import read_groups, read_scored
+from tasks.judgement import judge, sameness
+from tasks.pairing import pair, read_groups, read_scored
 from tasks.segments import KINDS, segments
 
 CONFIG = GateConfig(min_effect=0.02)
@@ -107,6 +107,13 @@ def test_equal_losses_differ_in_nothing_however_few_the_cutoffs() -> None:
     made = compared(stored(1.0, "a" * 32, size=(3, 1)), stored(1.0, "b" * 32, size=(3, 1)))
     assert made.verdict == "no difference that matters"
     assert made.sentence.endswith("net of bbbbbbbb has the same SQL in each of 3 windows.")
+
+
+@pytest.mark.parametrize(("apart", "same"), [(1e-14, True), (1e-6, False)])
+def test_losses_that_differ_by_rounding_are_the_same(apart: float, same: bool) -> None:
+    known = losses(9, 3)
+    pairs = pair(scored("one", known), scored("other", known * (1 + apart)), "SQL")
+    assert bool(sameness(pairs, JudgingConfig())) is same
 
 
 @pytest.mark.usefixtures("quiet")
