@@ -19,7 +19,7 @@ def test_every_model_stands_on_every_set(outcome: Outcome, tmp_path: Path) -> No
     series().write_parquet(tmp_path / "one.parquet")
     series(shift_after=30).write_parquet(tmp_path / "two.parquet")
     start = next(c.model.folder for c in outcome.selection.contenders if c.model.strategy == "zero-shot").parent
-    pretrained = next(path for path in start.glob("pretrain-*") if path.suffix != ".state")
+    pretrained = next(path for path in start.glob("pretrain-*") if not path.suffix)
     board = leaderboard(
         folder=tmp_path,
         model=str(pretrained),
