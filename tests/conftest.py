@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+IMPORT_PATH = list(sys.path)  # before any model brought its own code along
+
 
 @pytest.fixture(autouse=True)
 def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -32,9 +34,9 @@ def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def same_surroundings() -> Iterator[None]:
     """What a loaded model and MLflow leave in a process is found by no later test, and by no process that one starts:
     code on the import path, a store as the declared one."""
-    path, declared = list(sys.path), os.environ.get("MLFLOW_TRACKING_URI")
+    declared = os.environ.get("MLFLOW_TRACKING_URI")
+    sys.path[:] = IMPORT_PATH  # a fixture of the session may have loaded a model
     yield
-    sys.path[:] = path
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     os.environ |= {"MLFLOW_TRACKING_URI": declared} if declared is not None else {}
 
