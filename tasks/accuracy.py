@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from rnn_model.config import DECILES, QUANTILES
-from tasks.metrics import DEFINITIONS, KEYS, MEDIAN
+from rnn_model.config import DECILES
+from tasks.metrics import DEFINITIONS, KEYS, MEDIAN, quantile_loss
 
 PARTS = ("MASE", "SQL", "WQL", "coverage_80", "bias")
 MEANING = {name: DEFINITIONS[name] for name in ("MASE", "SQL", "WQL", "coverage_80", "season", "weights")} | {
@@ -38,26 +38,16 @@ def scales(history: pl.DataFrame, windows: pl.DataFrame, season: int) -> pl.Data
     return found.select(*KEYS, "scale").sort(KEYS)
 
 
-def scales_of(scores: pl.DataFrame) -> pl.DataFrame:
-    """unique_id, cutoff, scale of windows that were scored (`per_series`); 1 where every error is 0."""
-    perfect = pl.col("MASE") == 0
-    return scores.select(*KEYS, scale=pl.when(perfect).then(1.0).otherwise(pl.col("MAE") / pl.col("MASE")))
-
-
 def points(forecasts: pl.DataFrame, scale: pl.DataFrame) -> pl.DataFrame:
     """One line per forecast of a value that came, with MASE, SQL, bias (null without a scale), ql, size and hit.
 
     `forecasts`: unique_id, cutoff, ds, step, y, the deciles, and what else there is, which is kept.
     """
     above = pl.col(MEDIAN) - Y
-    pinball = [
-        pl.max_horizontal(q * (Y - pl.col(n)), (q - 1) * (Y - pl.col(n)))
-        for q, n in zip(QUANTILES, DECILES, strict=True)
-    ]
     return (
         forecasts.filter(Y.is_not_null())
         .join(scale, on=KEYS, how="left", maintain_order="left")
-        .with_columns(ql=pl.mean_horizontal(pinball), size=Y.abs(), hit=Y.is_between(pl.col("0.1"), pl.col("0.9")))
+        .with_columns(ql=quantile_loss(), size=Y.abs(), hit=Y.is_between(pl.col("0.1"), pl.col("0.9")))
         .with_columns(
             MASE=above.abs() / pl.col("scale"), SQL=2 * pl.col("ql") / pl.col("scale"), bias=above / pl.col("scale")
         )

@@ -106,14 +106,24 @@ def ranked(table: dict[str, dict[str, float]]) -> list[tuple[str, dict[str, floa
     return sorted(table.items(), key=lambda item: np.nan_to_num(item[1]["MASE"], nan=np.inf))
 
 
+def scales_of(scores: pl.DataFrame) -> pl.DataFrame:
+    """unique_id, cutoff, scale of windows that were scored (`per_series`); 1 where every error is 0."""
+    perfect = pl.col("MASE") == 0  # no scale can be told from it
+    return scores.select(*KEYS, scale=pl.when(perfect).then(1.0).otherwise(pl.col("MAE") / pl.col("MASE")))
+
+
+def quantile_loss() -> pl.Expr:
+    """Of y and the deciles of one step: their quantile (pinball) losses, averaged over the nine."""
+    above = [(q, pl.col("y") - pl.col(name)) for q, name in zip(QUANTILES, DECILES, strict=True)]
+    return pl.mean_horizontal([pl.max_horizontal(q * error, (q - 1) * error) for q, error in above])
+
+
 def per_step(forecast: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
     """step, MASE, coverage_80: accuracy by how far ahead, over all series and cutoffs."""
-    perfect = pl.col("MASE") == 0  # no scale can be told from it, and every error is 0
-    scale = scores.select(*KEYS, scale=pl.when(perfect).then(1.0).otherwise(pl.col("MAE") / pl.col("MASE")))
     error = (pl.col("y") - pl.col(MEDIAN)).abs() / pl.col("scale")
     return (
         forecast.filter(pl.col("y").is_not_null())
-        .join(scale, on=KEYS, how="left", maintain_order="left")
+        .join(scales_of(scores), on=KEYS, how="left", maintain_order="left")
         .group_by("step")
         .agg(
             MASE=error.filter(error.is_finite()).mean(),

@@ -11,9 +11,9 @@ import numpy as np
 import polars as pl
 
 from rnn_model.artefact import open_checked
-from rnn_model.config import DECILES, QUANTILES
+from rnn_model.config import DECILES
 from rnn_model.errors import ConfigError
-from tasks.metrics import KEYS, MEDIAN
+from tasks.metrics import KEYS, MEDIAN, quantile_loss
 
 
 @dataclass(frozen=True)
@@ -132,13 +132,7 @@ def window_losses(model: Scored, metric: str) -> pl.DataFrame:
 def step_losses(model: Scored, metric: str) -> pl.DataFrame:
     """unique_id, cutoff, step, loss: the window's loss is the mean of these."""
     error = pl.col("y") - pl.col(MEDIAN)
-    pinball = [
-        pl.max_horizontal(q * (pl.col("y") - pl.col(n)), (q - 1) * (pl.col("y") - pl.col(n)))
-        for q, n in zip(QUANTILES, DECILES, strict=True)
-    ]
-    raw, whole = (
-        (error.abs(), pl.col("MAE")) if metric == "MASE" else (2 * pl.mean_horizontal(pinball), 2 * pl.col("QL"))
-    )
+    raw, whole = (error.abs(), pl.col("MAE")) if metric == "MASE" else (2 * quantile_loss(), 2 * pl.col("QL"))
     scale = pl.when(pl.col(metric) == 0).then(1.0).otherwise(whole / pl.col(metric))  # at 0 every step's loss is 0
     return (
         model.forecasts.filter(pl.col("y").is_not_null())

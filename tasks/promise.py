@@ -13,9 +13,10 @@ from mlflow.exceptions import MlflowException
 
 from rnn_model.artefact import open_checked
 from rnn_model.errors import ConfigError
-from tasks.accuracy import points, scales_of
+from tasks.accuracy import points
 from tasks.config import TrackingConfig
 from tasks.download import ABSENT
+from tasks.metrics import scales_of
 from tasks.pairing import date_windows, read_groups, read_scored
 from tasks.registry import find_version, store
 

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from tasks.accuracy import by_part, points, scales, scales_of
-from tasks.metrics import overall, per_series, per_step
+from tasks.accuracy import by_part, points, scales
+from tasks.metrics import overall, per_series, per_step, scales_of
 
 DAY = datetime(2024, 1, 1)
 SEASON = 7
