@@ -10,8 +10,8 @@ from typing import Any
 
 from rnn_model.artefact import write_file
 from tasks.backfill import Backfill, print_backfill
+from tasks.baselines import MODELS
 from tasks.compare import Comparison, print_comparison
-from tasks.config import BacktestConfig
 from tasks.handles import Forecast, Model, Outcome, Promotion
 from tasks.leaderboard import Leaderboard, print_board
 from tasks.metrics import ranked
@@ -88,8 +88,7 @@ def show_outcome(result: Outcome, target: TargetConfig, model: Any) -> None:
     )
     horizon = {"window": {"horizon": result.evaluation.horizon}} if result.evaluation else {}
     options = {"model": result.model_uri or str(model)} | horizon | {"output": "forecast.parquet"}
-    asked = {"target": target.model_dump(mode="json", exclude_defaults=True, exclude={"max_quarantined"})}
-    print(f"Make a forecast:    {program('carryover')} forecast {as_options(options | asked)}")
+    print(f"Make a forecast:    {program('carryover')} forecast {as_options(options | named(target))}")
 
 
 def show_forecast(result: Forecast) -> None:
@@ -107,9 +106,8 @@ def print_better_baseline(result: Outcome) -> None:
     """That a statistical model is ahead of the chosen one, where one is: a table is easily read from its bold line."""
     assert result.evaluation is not None
     table, chosen = result.evaluation.table, result.model.strategy
-    baselines = BacktestConfig().baselines
     first = next(iter(ranked(table)))[0]
-    if chosen in table and first in baselines:
+    if chosen in table and first in MODELS:
         ahead, behind = (f"{table[name]['MASE']:.4g}" for name in (first, chosen))
         print(f"Mind: {first} has a lower MASE on these windows than {chosen}, {ahead} to {behind}")
 
@@ -155,11 +153,11 @@ def show_monitored(result: Monitored, target: TargetConfig) -> None:
     for name, value in result.realised.items():
         figures = (f"{v:.4g}" if v is not None else "-" for v in (value, result.promised.get(name)))
         print("{:<12} realised {:>8}   promised {:>8}".format(name, *figures))
-    print("Forecasts: " + "; ".join(f"{n} {what}" for what, n in result.account.items() if n))
+    print(f"Forecasts: {result.counts}")
     print(result.sentence)
     if result.told == "no server":
-        asked = {"target": target.model_dump(mode="json", exclude_defaults=True, exclude={"max_quarantined"})}
-        print(f"No Prefect server is set, so nothing starts by itself: {program('carryover')} run {as_options(asked)}")
+        again = f"{program('carryover')} run {as_options(named(target))}"
+        print(f"No Prefect server is set, so nothing starts by itself: {again}")
     elif result.told == "looked back":
         print(f"A look back as of {target.as_of}: Prefect is not told, so nothing starts by itself")
     elif result.told:
@@ -172,6 +170,11 @@ def show_replay(result: Replay) -> None:
     for line in result.changed:
         print(f"Different now: {line}")
     print(f"Verdict: {result.verdict}")
+
+
+def named(target: TargetConfig) -> dict[str, Any]:
+    """The options that lead to a target again."""
+    return {"target": target.model_dump(mode="json", exclude_defaults=True, exclude={"max_quarantined"})}
 
 
 def program(name: str) -> str:

@@ -13,7 +13,7 @@ from rnn_model.config import Section
 from rnn_model.errors import ConfigError, IntegrityError, ServiceError
 from tasks.config import TrackingConfig
 from tasks.connection import connected, masked
-from tasks.download import is_here, keep
+from tasks.download import fetch, keep
 
 UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
 
@@ -80,8 +80,7 @@ def fetch_folder(run_id: str, name: str, config: TrackingConfig) -> Path:
     place = f"runs:/{run_id}/{name}"
     with connected(config), tempfile.TemporaryDirectory(prefix="carryover-") as temporary:
         try:
-            here = is_here(place)
-            local = Path(mlflow.artifacts.download_artifacts(place, dst_path=None if here else temporary))
+            local, here = fetch(place, temporary)
             return local if here else keep(local, f"{name}s")
         except (OSError, MlflowException) as error:
             raise IntegrityError(

@@ -29,8 +29,7 @@ def download_model(name: str, places: Sequence[str]) -> Path:
     for place in places:
         with tempfile.TemporaryDirectory(prefix="carryover-") as temporary:
             try:
-                here = is_here(place)
-                local = Path(mlflow.artifacts.download_artifacts(place, dst_path=None if here else temporary))
+                local, here = fetch(place, temporary)
             except MlflowException as error:
                 if error.error_code not in ABSENT:
                     raise ServiceError(
@@ -50,6 +49,12 @@ def download_model(name: str, places: Sequence[str]) -> Path:
         f"model {name!r}: MLflow has nothing there that carryover logged; name a pipeline, finetune or pretrain run, "
         "or the address such a run printed"
     )
+
+
+def fetch(place: str, temporary: str) -> tuple[Path, bool]:
+    """The files at an MLflow address, as they lie or fetched to `temporary`; and whether they lie on this machine."""
+    here = is_here(place)
+    return Path(mlflow.artifacts.download_artifacts(place, dst_path=None if here else temporary)), here
 
 
 def is_here(place: str) -> bool:

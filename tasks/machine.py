@@ -4,6 +4,7 @@ import hashlib
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tasks.config import PROJECT
 
 CODE = ("flows", "tasks", "rnn_model")
 LIBRARIES = ("torch", "numpy", "polars", "statsforecast", "utilsforecast", "mlflow", "prefect")
+TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK")  # a process that is started here is none of these
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
 
 
@@ -84,3 +86,8 @@ def in_words(found: Environment) -> dict[str, str]:
         "commit": found.commit or "none",
         **{f"code of {package}": digest for package, digest in found.code.items()},
     }
+
+
+def import_path(environment: Mapping[str, str]) -> str:
+    """PYTHONPATH of a process that is to run this project's code, before what the environment names."""
+    return os.pathsep.join(filter(None, (str(PROJECT), environment.get("PYTHONPATH"))))

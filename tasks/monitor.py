@@ -112,8 +112,7 @@ def markdown(found: Monitored) -> str:
     lines = ["| | " + " | ".join(found.realised) + " |", "|---" * (1 + len(found.realised)) + "|"]
     for title, row in (("realised", found.realised), ("promised", found.promised)):
         lines.append(f"| {title} | " + " | ".join(shown(row.get(name)) for name in found.realised) + " |")
-    counts = "; ".join(f"{n} {what}" for what, n in found.account.items() if n)
-    return "\n\n".join([found.sentence, *(["\n".join(lines)] if found.realised else []), f"Forecasts: {counts}."])
+    return "\n\n".join([found.sentence, *(["\n".join(lines)] if found.realised else []), f"Forecasts: {found.counts}."])
 
 
 def shown(value: float | None) -> str:

@@ -18,10 +18,10 @@ from rnn_model.artefact import open_checked, write_file
 from rnn_model.config import Section
 from rnn_model.errors import CarryoverError, ConfigError, DataError, IntegrityError
 from tasks.archive import Record, recall
-from tasks.config import BASE, NOTHING, PROJECT, TrackingConfig
+from tasks.config import BASE, NOTHING, TrackingConfig
 from tasks.connection import OWN
 from tasks.handles import Run
-from tasks.machine import THREADS, environment
+from tasks.machine import THREADS, TORCHRUN, environment, import_path
 from tasks.progress import show_table
 from tasks.query import from_block
 from tasks.receipt import READ, RECEIPT, TAG, DataFile, Receipt, files_of, read_receipt
@@ -32,7 +32,6 @@ from tasks.tracking import fetch_model, log_metrics, log_table, set_tags
 
 COMMANDS = {"pipeline": "run"}  # flow -> its command, where that has another name
 VARIABLE = "CARRYOVER_REPLAYED"  # with a section's name: the connection of its query, for the fresh process alone
-TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK")  # the process is one of its own, not one of these
 TAIL = 4000  # bytes of a log in which its last line is looked for
 
 Tolerance = Annotated[float, Field(ge=0, le=1)]
@@ -161,8 +160,11 @@ def surroundings(receipt: Receipt, empty: Path) -> dict[str, str]:
     """The environment of the fresh process: its own data folder, store and Prefect, and the threads of then."""
     dropped = {*OWN, *THREADS, *TORCHRUN}
     kept = {k: v for k, v in os.environ.items() if k not in dropped and not k.startswith("PREFECT_")}
-    path = os.pathsep.join(filter(None, (str(PROJECT), kept.get("PYTHONPATH"))))
-    own = {"CARRYOVER_HOME": str(empty / "data"), "PREFECT_HOME": str(empty / "prefect"), "PYTHONPATH": path}
+    own = {
+        "CARRYOVER_HOME": str(empty / "data"),
+        "PREFECT_HOME": str(empty / "prefect"),
+        "PYTHONPATH": import_path(kept),
+    }
     then = receipt.environment
     return kept | own | then.variables | {"OMP_NUM_THREADS": str(then.threads)}
 

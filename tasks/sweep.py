@@ -19,8 +19,9 @@ from rich.table import Table
 from rnn_model.artefact import digest_json, write_file
 from rnn_model.config import Section
 from rnn_model.errors import ConfigError
-from tasks.config import PROJECT, home
+from tasks.config import home
 from tasks.connection import masked
+from tasks.machine import TORCHRUN, import_path
 from tasks.progress import show_table
 from tasks.team import VARIABLE, is_shared
 from tasks.terminal import print_plainly
@@ -28,7 +29,6 @@ from tasks.tracking import flatten
 
 POLL = 0.5  # seconds between looks at a unit and at whether the sweep was stopped
 STOPPED = 143
-TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK")  # a unit is a process of its own, not one of these
 
 
 class Unit(Section):
@@ -183,8 +183,7 @@ def ended(command: list[str], unit: Unit, output: int) -> int:
 def surroundings(unit: Unit) -> dict[str, str]:
     """The environment of a unit's process."""
     kept = {name: value for name, value in os.environ.items() if name not in TORCHRUN}
-    path = os.pathsep.join(filter(None, (str(PROJECT), kept.get("PYTHONPATH"))))
-    return kept | unit.environment | {"PYTHONPATH": path}
+    return kept | unit.environment | {"PYTHONPATH": import_path(kept)}
 
 
 def result_of(unit: Unit, code: int, seconds: float) -> UnitResult:

@@ -51,6 +51,11 @@ class Monitored(Section):
     )
     account: dict[str, int] = Field(default_factory=dict, description="forecasts by what became of them, and the like")
 
+    @property
+    def counts(self) -> str:
+        """The account in one line, without what did not occur."""
+        return "; ".join(f"{n} {what}" for what, n in self.account.items() if n)
+
 
 class Seen(NamedTuple):
     """What the log and the target give."""

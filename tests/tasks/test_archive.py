@@ -7,7 +7,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from rnn_model.artefact import publish
-from tasks import archive
+from tasks import download
 from tasks.archive import fetch_folder
 from tasks.config import TrackingConfig, home
 
@@ -21,7 +21,7 @@ def test_a_fetched_folder_has_one_copy_by_content_and_leaves_nothing_else(
     client.log_artifacts(run_id, str(made), "backtest")
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    monkeypatch.setattr(archive, "is_here", lambda _: False)
+    monkeypatch.setattr(download, "is_here", lambda _: False)
     first, second = (fetch_folder(run_id, "backtest", store) for _ in range(2))
     assert first == second
     assert first.parent == home() / "backtests"
