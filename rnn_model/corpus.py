@@ -49,8 +49,12 @@ def own_periods(rng: Rng, periods: Ints, lengths: Ints) -> Ints:
 
 
 def draw_lengths(rng: Rng, periods: Ints, longest: int) -> Ints:
-    """(n,) lengths, log-uniform from the shortest useful one: short series are as common as long ones."""
-    shortest = np.minimum(np.maximum(SHORTEST, np.minimum(2 * periods, longest // 2)), longest)
+    """(n,) lengths, log-uniform from the shortest useful one: short series are as common as long ones.
+
+    That holds two seasons; two of the long season in every other series that has one.
+    """
+    season = np.where(rng.random(len(periods)) < 0.5, periods, long_season(periods))
+    shortest = np.minimum(np.maximum(SHORTEST, np.minimum(2 * season, longest // 2)), longest)
     low, high = np.log(shortest), np.full(len(periods), np.log(longest))
     return np.exp(rng.uniform(low, high)).astype(np.int64)
 
@@ -88,7 +92,7 @@ def spread_of(series: Array) -> Array:
 
 
 def add_artefacts(rng: Rng, series: Array, lengths: Ints) -> Array:
-    """Shifts of level, spikes, censoring, rounding, an offset, and missing points or blocks."""
+    """Shifts of level, spikes, censoring, rounding, and missing points or blocks."""
     n, size = series.shape
     spread = spread_of(series)
     time = np.arange(size)
@@ -100,9 +104,6 @@ def add_artefacts(rng: Rng, series: Array, lengths: Ints) -> Array:
     series = np.where(column(rng.random(n) < 0.03), np.maximum(series, floor), series)
     grid = spread * column(rng.uniform(0.05, 0.5, n))
     series = np.where(column(rng.random(n) < 0.05), np.round(series / grid) * grid, series)
-    positive = column(rng.random(n) < 0.5)
-    low = np.nanmin(series, 1, keepdims=True)
-    series = np.where(positive & (low < 0), series - low + spread * column(rng.exponential(3.0, n)), series)
     gap_start = rng.integers(0, 1 << 30, n) % lengths
     gap_width = (rng.random(n) < 0.05) * rng.integers(1, 1 + np.maximum(lengths // 5, 1))
     block = (time >= column(gap_start)) & (time < column(gap_start + gap_width))

@@ -13,10 +13,11 @@ from torch import Tensor
 from rnn_model.scaling import Scale, weights_half_life
 
 CYCLES = ((0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (2, 1), (2, 2))  # (season, how many of its cycles back)
-CANDIDATES = 3 * len(CYCLES) + 3  # each cycle as it was, moved to the last value, and risen since; last value, lines
+CANDIDATES = 3 * len(CYCLES) + 4  # each cycle as it was, moved to the last value, risen since; two values, two lines
 POINT_FEATURES = 8  # value, its mask, and both again one season of each kind earlier
 WINDOW_FEATURES = 12 + CANDIDATES
 RISE = 32  # points at most that tell how much a level has risen
+LATEST = 32  # points whose median is a candidate
 RIDGE = 0.02  # shrinks the slope of very short windows
 LATELY = 3.0  # half-life of the steeper line, in steps
 ORIGINS, TRIED = 3, 8  # the candidates are tried at so many past origins, that many steps apart
@@ -55,14 +56,17 @@ def view_window(z: Tensor, scale: Scale, stated: Tensor) -> View:
 
 def window_features(z: Tensor, scale: Scale, periods: Tensor, strength: Tensor) -> Tensor:
     """(B, 8): where zero lies, the number of points, the seasons, the share of zeros, strength of the measured season,
-    the latest value."""
+    the latest value.
+
+    Zero is told of by its share alone: where a series never is, its place says nothing of how it moves.
+    """
     observed = ~z.isnan()
     count = observed.sum(1).clamp_min(1)
     zero = scale.apply(torch.zeros_like(scale.level))  # (B, 1): arcsinh of -level / spread
     zeros = ((z - zero).abs() < 1e-6).sum(1) / count  # NaN compares false
     logs = torch.log(torch.cat([count[:, None], periods], -1).float()) / 5  # (B, 1 + S)
     rest = torch.stack([zeros, strength, last_observed(z)], -1)
-    return torch.cat([zero.clamp(-8, 8) / 4, logs, rest], -1)
+    return torch.cat([zero.clamp(-8, 8) / 4 * zeros[:, None], logs, rest], -1)
 
 
 def naive_errors(z: Tensor, then: Tensor, known: Tensor, period: Tensor) -> Tensor:
@@ -98,8 +102,9 @@ def seasonal_candidates(z: Tensor, periods: Tensor, steps: int) -> tuple[Tensor,
     """What may lie under the horizon: values and masks, (B, steps, C) each.
 
     Past cycles as they were; the same moved so that they go on from the last value; the same raised by as much as the
-    level has risen since; the last observed value; the latest cycle (the last value, where that is unknown) carried on
-    along the slope of the window; and the last value along the latest slope. Step t of cycle k of season m is the point
+    level has risen since; the last observed value; the median of the latest points, which of intermittent demand is
+    nothing; the latest cycle (the last value, where that is unknown) carried on along the slope of the window; and the
+    last value along the latest slope. Step t of cycle k of season m is the point
     m * (ceil((t + 1) / m) - 1 + k) steps before T + t.
     """
     T, ahead = z.shape[1], torch.arange(steps, device=z.device)[None, :]  # (1, steps)
@@ -114,8 +119,10 @@ def seasonal_candidates(z: Tensor, periods: Tensor, steps: int) -> tuple[Tensor,
     slope = window_slope(z, weights_half_life(periods[:, 0]))  # (B, 1)
     line = torch.where(known[..., 0], cycles[..., 0], last) + slope * distance
     steep = last + window_slope(z, torch.full_like(slope, LATELY)) * (ahead + 1)
-    values = torch.cat([cycles, moved, lifted, torch.stack([last.expand(-1, steps), line, steep], -1)], -1)
-    masks = torch.cat([known.repeat(1, 1, 3), torch.ones_like(known[..., :3])], -1) & ~values.isnan()
+    median = z[:, -LATEST:].nanquantile(0.5, 1, keepdim=True, interpolation="lower")  # (B, 1)
+    rest = torch.stack([last.expand(-1, steps), median.expand(-1, steps), line, steep], -1)
+    values = torch.cat([cycles, moved, lifted, rest], -1)
+    masks = torch.cat([known.repeat(1, 1, 3), torch.ones_like(rest, dtype=torch.bool)], -1) & ~values.isnan()
     return values.nan_to_num(0.0), masks
 
 

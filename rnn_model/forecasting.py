@@ -1,17 +1,22 @@
-"""Forecasts in the data's units: sign-flip averaging, deciles in order, rolled past the trained horizon.
+"""Forecasts in the data's units: averaged over views, deciles in order, rolled past the trained horizon.
 
 Shapes: B windows, T context, H horizon, Q quantiles.
 """
+
+import math
 
 import torch
 from torch import Tensor
 
 from rnn_model.config import HORIZON_LIMIT, MEDIAN, ModelConfig
 from rnn_model.errors import ConfigError
+from rnn_model.features import lagged, naive_errors
 from rnn_model.network import Network
 
 PREDICT_BATCH = 512  # windows per pass: bounds memory
 LIMIT = 1.5  # forecasts reach at most this many trained horizons
+MARGIN = 1.1  # a naive error this much larger speaks against logarithms
+LOG_LIMIT = 700.0  # exp overflows at 709
 FARTHEST = 20.0  # arcsinh units; observed points reach 15 (the spread has a floor), and sinh overflows at 710
 
 
@@ -58,7 +63,7 @@ def fit_context(context: Tensor, config: ModelConfig) -> Tensor:
 
 def _roll(network: Network, context: Tensor, periods: Tensor, horizon: int) -> Tensor:
     """One pass where the horizon fits, else the median is appended to the context and decoding goes on."""
-    deciles = _flip_averaged(network, context, periods, min(horizon, network.horizon))
+    deciles = _views_averaged(network, context, periods, min(horizon, network.horizon))
     if horizon > network.horizon:
         longer = fit_context(torch.cat([context, deciles[..., MEDIAN]], 1), network.config)
         rest = _roll(network, longer, periods, horizon - network.horizon)
@@ -70,6 +75,35 @@ def _roll(network: Network, context: Tensor, periods: Tensor, horizon: int) -> T
     negative = (context < 0).any(1)[:, None, None]  # NaN compares false
     result: Tensor = torch.where(negative, deciles, deciles.clamp_min(0.0))
     return result
+
+
+def _views_averaged(network: Network, context: Tensor, periods: Tensor, horizon: int) -> Tensor:
+    """Mean of the forecast of the values and, where `log_fits`, of that of their logarithms."""
+    deciles = _flip_averaged(network, context, periods, horizon)
+    rows = log_fits(context, periods[:, 0]).nonzero().squeeze(1)
+    if len(rows):
+        logs = context[rows].log()
+        least = logs.nan_to_num(math.inf).amin(1, keepdim=True)  # (R, 1)
+        most = logs.nan_to_num(-math.inf).amax(1, keepdim=True)[..., None]
+        ahead = _flip_averaged(network, logs - least + 1, periods[rows], horizon) + (least - 1)[..., None]
+        deciles[rows] = 0.5 * (deciles[rows] + ahead.clamp(max=most + FARTHEST).clamp(max=LOG_LIMIT).exp())
+    return deciles
+
+
+def log_fits(context: Tensor, period: Tensor) -> Tensor:
+    """(B, T), (B,) -> (B,): whether all that was observed is positive, and a naive forecast of the logarithms errs no
+    more than MARGIN times one of the values.
+
+    Both are measured in units of the geometric mean, in which they are comparable (Box and Cox, 1964, "An analysis of
+    transformations").
+    """
+    observed = ~context.isnan()
+    positive = observed.any(1) & ((context > 0) | ~observed).all(1)
+    logs = torch.where(positive[:, None], context, math.nan).log()
+    logs = logs - logs.nanmean(1, keepdim=True)
+    lags = torch.stack([torch.ones_like(period), period], -1)  # (B, 2)
+    errors = [naive_errors(z, *lagged(z, lags), period).amin(1) for z in (logs, logs.exp())]  # (B,) each
+    return positive & (errors[0] <= MARGIN * errors[1])
 
 
 def _flip_averaged(network: Network, context: Tensor, periods: Tensor, horizon: int) -> Tensor:

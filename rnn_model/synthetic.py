@@ -141,7 +141,6 @@ def decomposed(rng: Rng, periods: Ints, lengths: Ints, size: int) -> Array:
     level = trend(rng, lengths, size) * column(often_trending(rng, periods, lengths))
     season = column(rng.lognormal(-0.5, 0.9, n)) * seasons(rng, periods, size)
     clean = np.where((rng.random(n) < 0.25) & (periods >= 7), rng.uniform(0.05, 0.5, n), 1.0)  # as machines are
-    clean = np.where(slow(periods, lengths), 0.75, clean)  # sums over months or years
     noise = column(clean * rng.lognormal(-1.3, 0.9, n)) * autoregressive_noise(rng, n, size, rng.uniform(-0.2, 0.9, n))
     growth = np.exp(np.clip(0.5 * level + 0.25 * season + 0.25 * noise, -8, 8))
     out: Array = np.where(column(rng.random(n) < 0.4), growth, level + season + noise)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rnn_model.features import (
     CYCLES,
+    LATEST,
     LEAST_ERROR,
     POINT_FEATURES,
     WINDOW_FEATURES,
@@ -109,10 +110,10 @@ def test_a_missing_point_is_an_unknown_candidate_in_its_own_place_only() -> None
     assert values[0, 1, :K].tolist() == [0, 11, 0, 0, 11, 0, 11]
 
 
-def test_a_season_longer_than_the_history_leaves_the_last_value_and_the_lines() -> None:
+def test_a_season_longer_than_the_history_leaves_the_last_value_the_median_and_the_lines() -> None:
     values, known = seasonal_candidates(torch.tensor([[7.0, 7, 7]]), seasons((12, 12, 12)), 2)
-    assert known[0].tolist() == [[False] * (3 * K) + [True, True, True]] * 2
-    assert values[0].tolist() == [[0] * (3 * K) + [7, 7, 7]] * 2
+    assert known[0].tolist() == [[False] * (3 * K) + [True] * 4] * 2
+    assert values[0].tolist() == [[0] * (3 * K) + [7] * 4] * 2
 
 
 def test_the_last_candidates_are_the_last_value_a_cycle_along_the_slope_and_the_latest_slope() -> None:
@@ -120,10 +121,20 @@ def test_the_last_candidates_are_the_last_value_a_cycle_along_the_slope_and_the_
     values, known = seasonal_candidates(z, seasons((2, 2, 2)), 4)
     slope = window_slope(z, weights_half_life(torch.tensor([2]))).item()
     steep = window_slope(z, torch.tensor([[3.0]])).item()
-    assert values[0, :, -3].tolist() == [10] * 4
+    assert values[0, :, -4].tolist() == [10] * 4
     assert values[0, :, -2].tolist() == pytest.approx([6 + 2 * slope, 10 + 2 * slope, 6 + 4 * slope, 10 + 4 * slope])
     assert values[0, :, -1].tolist() == pytest.approx([10 + steep * k for k in (1, 2, 3, 4)])
-    assert known[0, :, -3:].all()
+    assert known[0, :, -4:].all()
+
+
+def test_the_median_of_the_latest_points_is_a_candidate_and_nothing_where_little_is_sold() -> None:
+    demand = torch.zeros(1, 60)
+    demand[0, :20], demand[0, 30::3], demand[0, -2:] = 9, 4, NAN
+    values, known = seasonal_candidates(demand, seasons((12, 12, 12)), 2)
+    assert values[0, :, -3].tolist() == [0, 0]
+    assert known[0, :, -3].all()
+    demand[0, -LATEST:] = NAN
+    assert not seasonal_candidates(demand, seasons((12, 12, 12)), 2)[1][0, :, -3].any()
 
 
 def test_a_season_on_a_line_goes_on_along_the_line() -> None:
@@ -208,16 +219,16 @@ def test_the_record_tells_which_candidate_has_been_right() -> None:
     wave = torch.tensor([0.0, 3, 1, -4, 2, 2, -1]).repeat(9)[None]
     errors = candidate_errors(wave, seasons((7, 7, 7)))[0]
     assert errors[:K].tolist() == [0] * K  # the cycles repeat themselves
-    assert (errors[[-3, -1]] > 1).all()
+    assert (errors[[-4, -1]] > 1).all()
     line = torch.arange(63.0)[None]
     errors = candidate_errors(line, seasons((1, 1, 1)))[0]
-    assert errors[-3].item() == pytest.approx(4.5)  # the last value, 1 to 8 steps ahead
+    assert errors[-4].item() == pytest.approx(4.5)  # the last value, 1 to 8 steps ahead
     assert errors[-1] < 0.1
 
 
 def test_the_record_of_what_was_never_tried_is_that_of_the_others() -> None:
     errors = candidate_errors(noise(1, 20), seasons((30, 30, 30)))[0]
-    assert errors[0].item() == pytest.approx(errors[-3:].mean().item())
+    assert errors[0].item() == pytest.approx(errors[-4:].mean().item())
     assert candidate_errors(noise(1, 5), seasons((4, 4, 4))).tolist() == [[1.0] * len(errors)]
 
 
@@ -315,6 +326,6 @@ def test_window_features_worked_out_by_hand() -> None:
     scale = window_scale(context, torch.tensor([3]))
     zero = math.asinh(-scale.level.item() / scale.spread.item())
     last = math.asinh((6 - scale.level.item()) / scale.spread.item())
-    expected = [zero / 4, *(math.log(n) / 5 for n in (3, 3, 12, 5)), 2 / 3, 0.5, last]
+    expected = [zero / 4 * 2 / 3, *(math.log(n) / 5 for n in (3, 3, 12, 5)), 2 / 3, 0.5, last]
     features = window_features(scale.apply(context), scale, seasons((3, 12, 5)), torch.tensor([0.5]))
     assert features[0].tolist() == pytest.approx(expected, rel=1e-5)

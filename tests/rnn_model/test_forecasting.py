@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rnn_model import forecasting
 from rnn_model.errors import ConfigError
-from rnn_model.forecasting import check_horizon, fit_context, predict
+from rnn_model.forecasting import check_horizon, fit_context, log_fits, predict
 from rnn_model.network import MEDIAN, Network
 
 NAN = float("nan")
@@ -129,12 +129,65 @@ def test_a_context_is_cut_or_padded_on_the_left_to_what_the_network_sees(
     assert fitted[0, 0].item() == pytest.approx(first, nan_ok=True)
 
 
+# ---- logarithms
+
+
+def positive(windows: int = 3, length: int = 32) -> Tensor:
+    return (3 + history(windows, length)).exp()
+
+
+@pytest.mark.parametrize(
+    ("window", "fits"),
+    [
+        ([10.0, 20, 40, 80, 160, 320], True),  # grows by a factor
+        ([100.0, 103, 106, 109, 112, 115], True),  # a tie: both views are as good
+        ([5.0, 5, 5, 5, 5, 5], True),
+        ([7.0], True),
+        ([NAN, 3, NAN, 4, 5, 4], True),
+        ([100.0, 101] * 8 + [1e-6] + [100, 102] * 8, False),  # a dip that only logarithms see
+        ([10.0, 20, 0, 80, 160, 320], False),
+        ([-10.0, -20, -40, -80, -160, -320], False),
+        ([NAN, NAN], False),
+    ],
+)
+def test_logarithms_are_for_positive_series_that_they_do_not_make_harder(window: list[float], fits: bool) -> None:
+    context = torch.tensor([window], dtype=torch.float64)
+    assert log_fits(context, torch.tensor([1])).tolist() == [fits]
+
+
+def test_what_grows_by_a_factor_is_forecast_to_grow_faster_than_along_its_slope(fresh: Build) -> None:
+    network, growing = fresh(), (1.2 ** torch.arange(32.0, dtype=torch.float64))[None]
+    both = predict(network, growing, seasons(1), 8)
+    values_alone = (
+        predict(network, growing - growing.mean(), seasons(1), 8) + growing.mean()
+    )  # not positive: no logarithms
+    assert (both[0, :, MEDIAN] > values_alone[0, :, MEDIAN]).all()
+
+
+def test_a_positive_forecast_is_half_that_of_the_logarithms(lively: Build) -> None:
+    network, values = lively(), positive()
+    logs = values.log()
+    shift = logs.amin(1, keepdim=True) + 100  # negative everywhere, so it has no logarithms of its own
+    of_logs = (predict(network, logs - shift, seasons(3), 8) + shift[..., None]).exp()
+    of_values = predict(network, values - 1e5, seasons(3), 8) + 1e5
+    half = ((of_logs + of_values) / 2).clamp_min(0)
+    torch.testing.assert_close(predict(network, values, seasons(3), 8), half, rtol=1e-3, atol=1e-3)
+
+
+def test_a_series_that_is_not_positive_does_not_change_its_neighbours_forecast(lively: Build) -> None:
+    network, mixed = lively(), torch.cat([positive(2), history(2)])
+    together = predict(network, mixed, seasons(4), 8)
+    alone = torch.cat([predict(network, part, seasons(2), 8) for part in mixed.split(2)])
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+
+
 # ---- odd series; test_network.py has more of them
 
 
 @PROPERTY
 @given(
-    values=st.lists(st.none() | st.floats(-1e300, 1e300), max_size=50),
+    values=st.lists(st.none() | st.floats(-1e300, 1e300), max_size=50)
+    | st.lists(st.floats(1e-300, 1e300), max_size=50),
     stated=st.tuples(st.integers(1, 10_000), st.integers(1, 10_000)),
     spine=st.sampled_from(["residual", "plain"]),
     horizon=st.integers(1, 12),

@@ -120,28 +120,19 @@ def test_forecasts_scale_with_the_data(lively: Build, spine: str, size: float) -
     )
 
 
-@pytest.mark.parametrize(("a", "b"), [(1.0, 0.3), (5.0, -2.0), (100.0, 7.0)])
-def test_a_forecast_without_weights_on_zeros_place_moves_with_the_data(
-    lively: Build, fresh: Build, a: float, b: float
-) -> None:
-    """The plain spine, and the untrained residual one; a trained residual one is told where zero lies."""
-    history = noise(2, 32)
+@pytest.mark.parametrize("spine", ["residual", "plain"])
+@pytest.mark.parametrize(("a", "b"), [(1.0, 0.3), (5.0, -2.0), (100.0, 7.0), (3.0, -5e3)])
+def test_a_forecast_moves_with_data_that_are_never_zero(lively: Build, spine: str, a: float, b: float) -> None:
+    history, network = noise(2, 32), lively(spine=spine)
     periods = seasons((4, 4), (7, 28))
     assert (a * history + b < 0).any(1).all()  # so that nothing is clamped
-    for network in (lively(spine="plain"), fresh()):
-        moved, straight = (predict(network, x, periods, 8) for x in (a * history + b, history))
-        torch.testing.assert_close((moved - b) / a, straight, rtol=1e-4, atol=1e-4)
+    moved, straight = (predict(network, x, periods, 8) for x in (a * history + b, history))
+    torch.testing.assert_close((moved - b) / a, straight, rtol=1e-3, atol=1e-3)
 
 
-def test_far_from_zero_every_forecast_moves_with_the_data(lively: Build) -> None:
-    history, network = noise(2, 32) - 1e4, lively()
-    periods = seasons((4, 4), (7, 28))
-    moved, straight = (predict(network, x, periods, 8) for x in (3 * history - 5e4, history))
-    torch.testing.assert_close((moved + 5e4) / 3, straight, rtol=0, atol=1e-3)
-
-
-def test_near_zero_the_residual_network_knows_where_zero_lies(lively: Build) -> None:
+def test_where_zeros_are_observed_the_residual_network_knows_where_zero_lies(lively: Build) -> None:
     history, network = noise(1, 32), lively()
+    history[0, ::3] = 0
     moved, straight = (predict(network, x, seasons((4, 4)), 8) for x in (history + 1, history))
     assert (moved - 1 - straight).abs().max() > 1e-3
 
