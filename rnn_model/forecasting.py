@@ -10,12 +10,14 @@ from torch import Tensor
 
 from rnn_model.config import HORIZON_LIMIT, MEDIAN, ModelConfig
 from rnn_model.errors import ConfigError
-from rnn_model.features import lagged, naive_errors
+from rnn_model.features import lagged, naive_errors, recency
 from rnn_model.network import Network
+from rnn_model.scaling import weights_half_life
 
 PREDICT_BATCH = 512  # windows per pass: bounds memory
 LIMIT = 1.5  # forecasts reach at most this many trained horizons
 MARGIN = 1.1  # a naive error this much larger speaks against logarithms
+GROWTH = 2.0  # logarithms reach so far beyond the largest observed one, or as far as they have ranged
 LOG_LIMIT = 700.0  # exp overflows at 709
 FARTHEST = 20.0  # arcsinh units; observed points reach 15 (the spread has a floor), and sinh overflows at 710
 
@@ -84,9 +86,10 @@ def _views_averaged(network: Network, context: Tensor, periods: Tensor, horizon:
     if len(rows):
         logs = context[rows].log()
         least = logs.nan_to_num(math.inf).amin(1, keepdim=True)  # (R, 1)
-        most = logs.nan_to_num(-math.inf).amax(1, keepdim=True)[..., None]
+        most = logs.nan_to_num(-math.inf).amax(1, keepdim=True)
+        bound = (most + (most - least).clamp_min(GROWTH)).clamp_max(LOG_LIMIT)
         ahead = _flip_averaged(network, logs - least + 1, periods[rows], horizon) + (least - 1)[..., None]
-        deciles[rows] = 0.5 * (deciles[rows] + ahead.clamp(max=most + FARTHEST).clamp(max=LOG_LIMIT).exp())
+        deciles[rows] = 0.5 * (deciles[rows].clamp_min(0.0) + torch.minimum(ahead, bound[..., None]).exp())
     return deciles
 
 
@@ -95,12 +98,13 @@ def log_fits(context: Tensor, period: Tensor) -> Tensor:
     more than MARGIN times one of the values.
 
     Both are measured in units of the geometric mean, in which they are comparable (Box and Cox, 1964, "An analysis of
-    transformations").
+    transformations"); recent points count most.
     """
     observed = ~context.isnan()
     positive = observed.any(1) & ((context > 0) | ~observed).all(1)
     logs = torch.where(positive[:, None], context, math.nan).log()
-    logs = logs - logs.nanmean(1, keepdim=True)
+    weight = recency(logs, weights_half_life(period)) * observed
+    logs = logs - (weight * logs.nan_to_num(0.0)).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
     lags = torch.stack([torch.ones_like(period), period], -1)  # (B, 2)
     errors = [naive_errors(z, *lagged(z, lags), period).amin(1) for z in (logs, logs.exp())]  # (B,) each
     return positive & (errors[0] <= MARGIN * errors[1])

@@ -1,5 +1,6 @@
 """Forecasts: horizons, batches, and the state of the network afterwards."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -164,13 +165,18 @@ def test_what_grows_by_a_factor_is_forecast_to_grow_faster_than_along_its_slope(
     assert (both[0, :, MEDIAN] > values_alone[0, :, MEDIAN]).all()
 
 
-def test_a_positive_forecast_is_half_that_of_the_logarithms(lively: Build) -> None:
+def test_a_positive_forecast_is_half_that_of_the_logarithms_which_rise_no_farther_than_they_have_ranged(
+    lively: Build,
+) -> None:
     network, values = lively(), positive()
     logs = values.log()
     shift = logs.amin(1, keepdim=True) + 100  # negative everywhere, so it has no logarithms of its own
     of_logs = (predict(network, logs - shift, seasons(3), 8) + shift[..., None]).exp()
     of_values = predict(network, values - 1e5, seasons(3), 8) + 1e5
-    half = ((of_logs + of_values) / 2).clamp_min(0)
+    farthest = (values.amax(1) * (values.amax(1) / values.amin(1)).clamp_min(math.exp(2)))[:, None, None]
+    assert (of_logs > farthest).any()
+    assert (of_logs < farthest).any()
+    half = (torch.minimum(of_logs, farthest) + of_values.clamp_min(0)) / 2
     torch.testing.assert_close(predict(network, values, seasons(3), 8), half, rtol=1e-3, atol=1e-3)
 
 
