@@ -18,6 +18,7 @@ from tasks.answers import Answers, answer_series
 from tasks.batches import CSV, LEFT_OUT, Edition, csv_bytes, intact, parquet_bytes, publish_edition
 from tasks.champion import champion
 from tasks.config import ForecastConfig, HorizonConfig, StepsConfig, TrackingConfig
+from tasks.connection import whole_run_id
 from tasks.forecast_log import Batch, read_log
 from tasks.forecaster import check_freq
 from tasks.frequency import ANY, parse_moment
@@ -80,7 +81,8 @@ def pin(name: str, target: str, tracking: TrackingConfig) -> Pinned:
     else:
         folder = fetch_model(name, tracking)
         weights, card = contents(folder)
-        return Pinned(address=name, folder=folder, weights=weights, horizon=own_horizon(folder, card))
+        address = name if Path(name).is_dir() else whole_run_id(name, tracking)  # the log outlives a short one
+        return Pinned(address=address, folder=folder, weights=weights, horizon=own_horizon(folder, card))
     address, steps = f"models:/{registered}/{number}", own_horizon(folder, card)
     return Pinned(address=address, version=number, folder=folder, weights=weights, horizon=steps)
 

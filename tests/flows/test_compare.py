@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("one_home")
 def test_a_run_stands_for_its_chosen_model_and_a_child_for_itself(outcome: Outcome) -> None:
     assert outcome.evaluation is not None
     assert outcome.selection is not None
-    made = compare(outcome.run.run_id, outcome.evaluation.runs["SeasonalNaive"])
+    made = compare(outcome.run.run_id, outcome.evaluation.runs["SeasonalNaive"][:12])  # a beginning will do
     short = outcome.run.run_id[:8]
     assert (made.first, made.second) == (f"{outcome.selection.chosen} of {short}", f"SeasonalNaive of {short}")
     whole = made.effects[0]
