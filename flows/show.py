@@ -150,10 +150,13 @@ def show_sweep(result: Sweep) -> None:
 
 def show_monitored(result: Monitored, target: TargetConfig) -> None:
     """Realised beside promised, the verdict, and after an alarm what was done about it or is to be done."""
-    for name, value in result.realised.items():
-        figures = (f"{v:.4g}" if v is not None else "-" for v in (value, result.promised.get(name)))
-        print("{:<12} realised {:>8}   promised {:>8}".format(name, *figures))
-    print(f"Forecasts: {result.counts}")
+    if result.heading:
+        print(result.heading)
+    for name in result.realised if result.figures else ():
+        cells = {title: "-" if row.get(name) is None else f"{row[name]:.4g}" for title, row in result.figures.items()}
+        print(f"{name:<12} " + "   ".join(f"{title} {cell:>8}" for title, cell in cells.items()))
+    if result.counts:
+        print(f"Forecasts: {result.counts}")
     print(result.sentence)
     if result.told == "no server":
         again = f"{program('carryover')} run {as_options(named(target))}"

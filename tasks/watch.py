@@ -25,6 +25,8 @@ from tasks.sequential import HIGHEST, Course, follow, upper_end
 
 HALF = 0.5  # of the level: for a promise that is off by chance, and for the rounds
 WAITING = "not enough forecasts yet"
+UNPROMISED = "nothing was promised"
+COVERS = "over all forecasts and steps (the verdict counts each value once, by its latest forecast)"
 
 Figures = dict[str, float | None]
 
@@ -33,7 +35,7 @@ class Monitored(Section):
     """What the monitor found. Figures are of the model on trial (`tasks.arrivals.on_trial`)."""
 
     target: str
-    outcome: Literal["as promised", "worse than promised", "not enough forecasts yet"]
+    outcome: Literal["as promised", "worse than promised", "not enough forecasts yet", "nothing was promised"]
     sentence: str
     model: str = Field("", description="address of the model on trial; empty: nothing was forecast")
     realised: Figures = Field(default_factory=dict, description="over every forecast of a value that came")
@@ -50,6 +52,21 @@ class Monitored(Section):
         "", description="when Prefect was told of the last alarm; looked back: it is not, as of an earlier time"
     )
     account: dict[str, int] = Field(default_factory=dict, description="forecasts by what became of them, and the like")
+
+    @property
+    def figures(self) -> dict[str, Figures]:
+        """Title -> row, of those in which anything is known: realised; promised."""
+        rows = {"realised": self.realised, "promised": self.promised}
+        return {title: row for title, row in rows.items() if any(value is not None for value in row.values())}
+
+    @property
+    def heading(self) -> str:
+        """What the figures cover, or why there are none; empty where nothing was forecast, which the sentence says."""
+        if not self.model:
+            return ""
+        if not self.figures:
+            return f"There are no figures of {self.model} yet: no value has come that it forecast."
+        return f"Accuracy of {self.model} {COVERS}:"
 
     @property
     def counts(self) -> str:
@@ -119,7 +136,7 @@ def assess(
     alarms = tuple(str(trial.rounds["upto"][n]) for n in trial.course.alarms) if trial and not obstacle else ()
     found = Monitored(
         target=name,
-        outcome=WAITING if obstacle else "worse than promised" if alarms else "as promised",
+        outcome=(WAITING if known else UNPROMISED) if obstacle else "worse than promised" if alarms else "as promised",
         sentence="",
         model=latest.model,
         realised=whole(table, "realised"),
