@@ -119,7 +119,9 @@ def show_promotion(result: Promotion) -> None:
 
 
 def show_rollback(result: Promotion) -> None:
-    """What became of the champion, and why."""
+    """What became of the champion, and why; on stderr what the gate had against it."""
+    if result.warning:
+        print(f"Mind: {result.warning}", file=sys.stderr)
     show_promotion(result)
     print(result.sentence)
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from flows.show import show_monitored
+from flows.show import show_monitored, show_rollback
+from tasks.handles import Promotion
 from tasks.series_config import TargetConfig
 from tasks.watch import Figures, Monitored
 
@@ -33,3 +34,11 @@ def test_a_target_that_was_never_forecast_has_its_sentence_alone(capsys: pytest.
         Monitored(target="sales", outcome="not enough forecasts yet", sentence=words, threshold=40), TargetConfig()
     )
     assert capsys.readouterr().out == f"{words}\n"
+
+
+def test_a_rollback_against_the_gate_is_warned_of_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    done = Promotion(name="sales", result="moved", previous=1, version=2, sentence="by hand")
+    show_rollback(done)
+    assert capsys.readouterr().err == ""
+    show_rollback(done.model_copy(update={"warning": "version 2 never was champion; the gate said keep: it is worse."}))
+    assert capsys.readouterr().err == "Mind: version 2 never was champion; the gate said keep: it is worse.\n"
