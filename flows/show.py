@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from flows.stages import verdict
 from rnn_model.artefact import write_file
 from tasks.backfill import Backfill, print_backfill
 from tasks.baselines import MODELS
@@ -72,7 +73,7 @@ def show_outcome(result: Outcome, target: TargetConfig, model: Any) -> None:
     if result.selection is not None:
         print(f"Chosen on the validation windows: {result.selection.reason}")
     if result.decision is not None:
-        print(f"The gate: {result.decision.sentence}")
+        print(verdict(result.decision))
         print(LEGEND)
     if result.promotion is not None:
         show_promotion(result.promotion)
