@@ -21,6 +21,7 @@ from tasks.replay import Replay, print_replay
 from tasks.report import print_table, report_path
 from tasks.series_config import TargetConfig
 from tasks.sweep import Sweep, print_sweep
+from tasks.terminal import counted
 from tasks.tracking import finite, page
 from tasks.watch import Monitored
 
@@ -67,7 +68,7 @@ def show_outcome(result: Outcome, target: TargetConfig, model: Any) -> None:
         f"{account.added} added to the grid{later}"
     )
     if result.evaluation is not None:
-        title = f"Backtest: {result.evaluation.windows} windows, horizon {result.evaluation.horizon}"
+        title = f"Backtest: {counted(result.evaluation.windows, 'window')}, horizon {result.evaluation.horizon}"
         print_table(result.evaluation, title, result.selection.chosen if result.selection else None)
         print_better_baseline(result)
     if result.selection is not None:
@@ -95,10 +96,10 @@ def show_outcome(result: Outcome, target: TargetConfig, model: Any) -> None:
 def show_forecast(result: Forecast) -> None:
     """Who forecast how far, by which paths series were answered, and where that is; on stderr what was left out."""
     paths = ", ".join(f"{count} {path}" for path, count in result.paths.items())
-    print(f"{result.target}: {result.series} series, {result.horizon} steps by {result.model} ({paths})")
+    print(f"{result.target}: {result.series} series, {counted(result.horizon, 'step')} by {result.model} ({paths})")
     print(result.sentence)
     if result.output is not None:
-        print(f"{result.rows} rows written to {result.output}")
+        print(f"{counted(result.rows, 'row')} written to {result.output}")
     for series, rule in result.left_out.items():
         print(f"the network did not forecast {series}: {rule}", file=sys.stderr)
 

@@ -26,6 +26,7 @@ from tasks.handles import CHAMPION, Dataset, Forecast, Pinned
 from tasks.progress import show_table
 from tasks.registry import checked, contents, registry_name, run_key, store
 from tasks.series_config import TargetConfig
+from tasks.terminal import counted
 from tasks.tracking import fetch_model
 
 REGISTERED = re.compile(r"models:/([^/@]+)(?:/([0-9]+)|@champion)")
@@ -44,7 +45,7 @@ def publish_forecasts(
     """As `forecast_dataset`; the flow run shows what was published."""
     made = forecast_dataset(dataset, target, pinned, steps, config, force)
     rows = [{"path": path, "series": count} for path, count in made.paths.items()]
-    words = f"{made.target}, {made.horizon} steps by {made.model}: {made.sentence}"
+    words = f"{made.target}, {counted(made.horizon, 'step')} by {made.model}: {made.sentence}"
     show_table(table=rows, key="forecast", description=words)
     return made
 

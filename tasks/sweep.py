@@ -24,7 +24,7 @@ from tasks.connection import masked
 from tasks.machine import TORCHRUN, import_path
 from tasks.progress import show_table
 from tasks.team import VARIABLE, is_shared
-from tasks.terminal import print_plainly
+from tasks.terminal import counted, print_plainly
 from tasks.tracking import flatten
 
 POLL = 0.5  # seconds between looks at a unit and at whether the sweep was stopped
@@ -223,7 +223,7 @@ def tabulate(folder: Path, results: tuple[UnitResult, ...]) -> Sweep:
     """All units side by side, shown as an artifact."""
     done = Sweep(folder=folder, units=results)
     failed = sum(bool(result.code) for result in results)
-    show_table(table=rows(done), key="sweep", description=f"{len(results)} units, {failed} failed")
+    show_table(table=rows(done), key="sweep", description=f"{counted(len(results), 'unit')}, {failed} failed")
     return done
 
 
@@ -250,7 +250,7 @@ def as_score(value: float | None) -> str:
 
 def print_sweep(sweep: Sweep) -> None:
     """The table in the terminal."""
-    table = Table(title=f"Sweep: {len(sweep.units)} units", title_justify="left")
+    table = Table(title=f"Sweep: {counted(len(sweep.units), 'unit')}", title_justify="left")
     numbers = (*SCORES, "seconds", "code")
     for column in COLUMNS:
         table.add_column(column, no_wrap=column == "run", justify="right" if column in numbers else "left")

@@ -22,11 +22,19 @@ from tasks.frequency import parse_frequency, parse_moment
 from tasks.handles import Dataset, Validated
 from tasks.promise import Promise, expected, ratios
 from tasks.sequential import HIGHEST, Course, follow, upper_end
+from tasks.terminal import counted
 
 HALF = 0.5  # of the level: for a promise that is off by chance, and for the rounds
 WAITING = "not enough forecasts yet"
 UNPROMISED = "nothing was promised"
 COVERS = "over all forecasts and steps (the verdict counts each value once, by its latest forecast)"
+
+ONE = {  # of the account, where one is called otherwise
+    "forecasts": "forecast",
+    "corrected values": "corrected value",
+    "batches": "batch",
+    "data sets not looked at": "data set not looked at",
+}
 
 Figures = dict[str, float | None]
 
@@ -71,7 +79,7 @@ class Monitored(Section):
     @property
     def counts(self) -> str:
         """The account in one line, without what did not occur."""
-        return "; ".join(f"{n} {what}" for what, n in self.account.items() if n)
+        return "; ".join(f"{n} {ONE.get(what, what) if n == 1 else what}" for what, n in self.account.items() if n)
 
 
 class Seen(NamedTuple):
@@ -179,7 +187,7 @@ def shortcoming(promise: Promise, trial: Trial | None, config: MonitorConfig) ->
             "could be chance; run with more --backtest.cutoffs"
         )
     done = trial.rounds.height if trial else 0
-    return f"{done} of the {config.least} rounds that are asked for" if done < config.least else ""
+    return f"{done} of {counted(config.least, 'round')} asked for" if done < config.least else ""
 
 
 # ---- figures
@@ -222,9 +230,9 @@ def in_words(found: Monitored, obstacle: str, config: MonitorConfig) -> str:
     if obstacle:
         return f"{found.model}: {found.outcome}: {obstacle}."
     figures = (
-        f"{config.metric} is {found.ratio:.3g} times what its backtest promised, on average over {found.rounds} rounds "
-        f"(up to {found.bound:.3g} would not matter or be chance; e-value {found.e_value:.3g}, alarm at "
-        f"{found.threshold:g})"
+        f"{config.metric} is {found.ratio:.3g} times what its backtest promised, on average over "
+        f"{counted(found.rounds, 'round')} (up to {found.bound:.3g} would not matter or be chance; "
+        f"e-value {found.e_value:.3g}, alarm at {found.threshold:g})"
     )
     alarm = f"; alarm on {', '.join(found.alarms)}" if found.alarms else ""
     return f"{found.model}: {found.outcome}: {figures}{alarm}."

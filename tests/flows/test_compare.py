@@ -62,5 +62,5 @@ def test_runs_on_other_windows_are_refused(outcome: Outcome, tmp_path: Path) -> 
     path = tmp_path / "sales.parquet"
     series().write_parquet(path)
     target, fewer = TargetConfig(path=str(path), freq="MS"), BacktestConfig(cutoffs=1, baselines=("SeasonalNaive",))
-    with pytest.raises(ConfigError, match=r"3 series, 1 cutoffs to .*3 series, 2 cutoffs to .*other data"):
+    with pytest.raises(ConfigError, match=r"3 series, 1 cutoff to .*3 series, 2 cutoffs to .*other data"):
         compare(str(outcome.model.folder), outcome.run.run_id, target=target, window=WINDOW, backtest=fewer)

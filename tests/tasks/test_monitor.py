@@ -221,6 +221,12 @@ def test_the_account_adds_up_to_the_forecasts(tmp_path: Path, promise: Promise) 
     assert (account["repeated"], account["vanished series"], account["batches"]) == (3 * SERIES, 1, 12)
 
 
+def test_the_account_in_words_tells_one_from_many() -> None:
+    account = {"forecasts": 1, "waiting": 0, "corrected values": 2, "batches": 1, "data sets not looked at": 1}
+    found = Monitored(target=NAME, outcome="as promised", sentence="", threshold=40, account=account)
+    assert found.counts == "1 forecast; 2 corrected values; 1 batch; 1 data set not looked at"
+
+
 def test_a_target_read_with_another_season_is_refused(tmp_path: Path) -> None:
     batch = log_batch(START)
     raw, _ = read_target(truth(102), tmp_path, season=14)
