@@ -17,6 +17,7 @@ from tasks.config import (
     WindowConfig,
 )
 from tasks.leaderboard import Leaderboard, rank, read_sets
+from tasks.terminal import counted
 from tasks.tracking import tracked
 
 
@@ -46,7 +47,7 @@ def leaderboard(
     known = read_sets(folder, sets)
     sections = {"folder": str(folder), "sets": list(known), "model": model, "finetune": finetune}
     sections |= {"backtest": backtest, "tracking": tracking, "seed": seed}
-    with tracked(tracking, "leaderboard", f"leaderboard of {len(known)} sets", sections) as run:
+    with tracked(tracking, "leaderboard", f"leaderboard of {counted(len(known), 'set')}", sections) as run:
         outcomes = {
             name: pipeline(
                 target=about.target(folder / f"{name}.parquet"),

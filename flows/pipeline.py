@@ -5,7 +5,17 @@ from typing import Any
 from prefect import flow
 
 from flows.intake import take_in
-from flows.stages import Terms, conclude, figures, gather, hold_trial, prepare, prepare_corpus, promote_chosen
+from flows.stages import (
+    Terms,
+    conclude,
+    figures,
+    gather,
+    hold_trial,
+    prepare,
+    prepare_corpus,
+    promote_chosen,
+    tell_verdict,
+)
 from rnn_model.config import ModelConfig
 from tasks.checks import check_source, check_start, check_windows
 from tasks.config import (
@@ -68,7 +78,7 @@ def pipeline(
     check_windows(window, context)
     with once(given.work, tracking, force) as earlier:
         if earlier is not None:
-            return earlier
+            return tell_verdict(earlier)
         with tracked(tracking, target.name, f"{target.name} h{window.horizon}", sections) as run:
             receipt = open_receipt(sections, run)
             validated, windows = prepare(given.raw, target, window, backtest, context, run)
@@ -86,4 +96,4 @@ def pipeline(
             uri = publish_model(validated.dataset, findings.model, window.horizon, figures(findings), run)
             findings, promotion = promote_chosen(findings, trial, terms, uri, given.work.key)
             close_receipt(receipt, findings, run)
-        return keep_outcome(given.work, conclude(findings, uri, promotion))
+        return tell_verdict(keep_outcome(given.work, conclude(findings, uri, promotion)))

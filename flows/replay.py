@@ -19,7 +19,7 @@ def replay(
     """Run a past run again from its receipt, in an empty place of its own, and say whether it comes out the same.
 
     Args:
-        run: id of the MLflow run to repeat
+        run: id of the MLflow run to repeat, whole or its first 6 digits
         tolerance: relative difference that losses and metrics may have
         folder: a new folder to keep the repeated run in; none: it is removed
         tracking: where the run is, and where the replay is logged

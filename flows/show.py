@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from flows.stages import verdict
 from rnn_model.artefact import write_file
 from tasks.backfill import Backfill, print_backfill
 from tasks.baselines import MODELS
@@ -20,6 +21,7 @@ from tasks.replay import Replay, print_replay
 from tasks.report import print_table, report_path
 from tasks.series_config import TargetConfig
 from tasks.sweep import Sweep, print_sweep
+from tasks.terminal import counted
 from tasks.tracking import finite, page
 from tasks.watch import Monitored
 
@@ -66,13 +68,13 @@ def show_outcome(result: Outcome, target: TargetConfig, model: Any) -> None:
         f"{account.added} added to the grid{later}"
     )
     if result.evaluation is not None:
-        title = f"Backtest: {result.evaluation.windows} windows, horizon {result.evaluation.horizon}"
+        title = f"Backtest: {counted(result.evaluation.windows, 'window')}, horizon {result.evaluation.horizon}"
         print_table(result.evaluation, title, result.selection.chosen if result.selection else None)
         print_better_baseline(result)
     if result.selection is not None:
         print(f"Chosen on the validation windows: {result.selection.reason}")
     if result.decision is not None:
-        print(f"The gate: {result.decision.sentence}")
+        print(verdict(result.decision))
         print(LEGEND)
     if result.promotion is not None:
         show_promotion(result.promotion)
@@ -94,10 +96,10 @@ def show_outcome(result: Outcome, target: TargetConfig, model: Any) -> None:
 def show_forecast(result: Forecast) -> None:
     """Who forecast how far, by which paths series were answered, and where that is; on stderr what was left out."""
     paths = ", ".join(f"{count} {path}" for path, count in result.paths.items())
-    print(f"{result.target}: {result.series} series, {result.horizon} steps by {result.model} ({paths})")
+    print(f"{result.target}: {result.series} series, {counted(result.horizon, 'step')} by {result.model} ({paths})")
     print(result.sentence)
     if result.output is not None:
-        print(f"{result.rows} rows written to {result.output}")
+        print(f"{counted(result.rows, 'row')} written to {result.output}")
     for series, rule in result.left_out.items():
         print(f"the network did not forecast {series}: {rule}", file=sys.stderr)
 
@@ -119,7 +121,9 @@ def show_promotion(result: Promotion) -> None:
 
 
 def show_rollback(result: Promotion) -> None:
-    """What became of the champion, and why."""
+    """What became of the champion, and why; on stderr what the gate had against it."""
+    if result.warning:
+        print(f"Mind: {result.warning}", file=sys.stderr)
     show_promotion(result)
     print(result.sentence)
 
@@ -150,10 +154,13 @@ def show_sweep(result: Sweep) -> None:
 
 def show_monitored(result: Monitored, target: TargetConfig) -> None:
     """Realised beside promised, the verdict, and after an alarm what was done about it or is to be done."""
-    for name, value in result.realised.items():
-        figures = (f"{v:.4g}" if v is not None else "-" for v in (value, result.promised.get(name)))
-        print("{:<12} realised {:>8}   promised {:>8}".format(name, *figures))
-    print(f"Forecasts: {result.counts}")
+    if result.heading:
+        print(result.heading)
+    for name in result.realised if result.figures else ():
+        cells = {title: "-" if row.get(name) is None else f"{row[name]:.4g}" for title, row in result.figures.items()}
+        print(f"{name:<12} " + "   ".join(f"{title} {cell:>8}" for title, cell in cells.items()))
+    if result.counts:
+        print(f"Forecasts: {result.counts}")
     print(result.sentence)
     if result.told == "no server":
         again = f"{program('carryover')} run {as_options(named(target))}"

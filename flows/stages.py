@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from prefect import get_run_logger
+
 from tasks.champion import promote_model
 from tasks.config import BacktestConfig, GateConfig, HorizonConfig, TrackingConfig, WindowConfig
 from tasks.evaluate import backtest_models
@@ -124,6 +126,18 @@ def gather(made: Products, trial: Trial, sections: Mapping[str, Any], run: Run) 
     assert made.selection is not None
     own = {"evaluation": trial.evaluation, "decision": trial.decision, "model": made.selection.best.model}
     return Findings(run=run, command="run", sections=dict(sections), **dict(made) | own)
+
+
+def verdict(decision: Decision) -> str:
+    """The gate's line, in the terminal and in logs."""
+    return f"The gate: {decision.sentence}"
+
+
+def tell_verdict(outcome: Outcome) -> Outcome:
+    """The same, with the gate's line in the flow run's log, which is all that a worker shows."""
+    if outcome.decision is not None:
+        get_run_logger().info(verdict(outcome.decision))
+    return outcome
 
 
 def figures(findings: Findings) -> dict[str, float]:

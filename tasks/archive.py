@@ -12,7 +12,7 @@ from pydantic import Field
 from rnn_model.config import Section
 from rnn_model.errors import ConfigError, IntegrityError, ServiceError
 from tasks.config import TrackingConfig
-from tasks.connection import connected, masked
+from tasks.connection import connected, masked, whole_run_id
 from tasks.download import fetch, keep
 
 UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
@@ -32,10 +32,12 @@ class Record(Section):
 
 
 def recall(run_id: str, artefact: str, config: TrackingConfig) -> Record:
-    """A run and one of its JSON artefacts; `content` is None where it has none of that name, or none is asked for.
+    """A run, by its id or the beginning of it, and one of its JSON artefacts; `content` is None where it has none of
+    that name, or none is asked for.
 
     Raises ConfigError for an unknown run, IntegrityError for an artefact that cannot be read, ServiceError.
     """
+    run_id = whole_run_id(run_id, config)
     with connected(config) as client:
         store = masked(client.tracking_uri)
         try:
@@ -44,8 +46,8 @@ def recall(run_id: str, artefact: str, config: TrackingConfig) -> Record:
         except MlflowException as error:
             if error.error_code in UNKNOWN:
                 raise ConfigError(
-                    f"run {run_id!r} is not in {store}; name a run id that MLflow shows there, or another store "
-                    "with --tracking.uri"
+                    f"run {run_id!r} is not in {store}; name a run id that MLflow shows there (6 digits will do), or "
+                    "another store with --tracking.uri"
                 ) from None
             raise ServiceError(f"run {run_id}: {store} did not give it ({error.error_code}); try again") from None
     tags = dict(found.data.tags)

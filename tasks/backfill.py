@@ -14,7 +14,7 @@ from tasks.frequency import parse_frequency, parse_moment
 from tasks.handles import Outcome
 from tasks.progress import show_table
 from tasks.series_config import SourceConfig
-from tasks.terminal import print_plainly
+from tasks.terminal import counted, print_plainly
 
 Step = Literal["d", "w", "mo", "q", "y"]
 OnError = Literal["stop", "continue"]
@@ -91,7 +91,7 @@ def day_of(as_of: str, outcome: Outcome) -> Day:
 def summarise(days: tuple[Day, ...], wanted: tuple[str, ...]) -> Backfill:
     """All days side by side, shown as an artifact."""
     done = Backfill(days=days, left=wanted[len(days) :])
-    show_table(table=rows(done), key="backfill", description=f"{len(days)} of {len(wanted)} times")
+    show_table(table=rows(done), key="backfill", description=f"{len(days)} of {counted(len(wanted), 'time')}")
     return done
 
 
@@ -110,7 +110,7 @@ def rows(backfill: Backfill) -> list[dict[str, str]]:
 
 def print_backfill(backfill: Backfill) -> None:
     """The table in the terminal, and what is left."""
-    table = Table(title=f"Backfill: {len(backfill.days)} times", title_justify="left")
+    table = Table(title=f"Backfill: {counted(len(backfill.days), 'time')}", title_justify="left")
     for column in ("as of", "run", "decision", "champion"):
         table.add_column(column, no_wrap=column in ("as of", "run"))
     for row in rows(backfill):

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from prefect import task
@@ -111,13 +112,25 @@ def _rolled_back(client: MlflowClient, name: str, to: int | None, reason: str, c
         if number == current:
             words = "nothing to do"
             return Promotion(name=name, result="already", previous=current, version=current, sentence=words)
-        if find_version(client, name, number) is None:
+        found = find_version(client, name, number)
+        if found is None:
             raise ConfigError(f"model {name} has no version {number} (any more); name another with --version")
         _, weights, _ = checked(client, name, number, config)
+        warning = "" if number in [move.version for move in ledger.moves] else _kept_out(found)
         _move(client, ledger, "rollback", (current, number), (weights, "", reason), check)
         back = number in [reign.version for reign in ledger.reigns]  # else it was never champion
         result: Literal["rolled back", "moved"] = "rolled back" if back else "moved"
-        return Promotion(name=name, result=result, previous=current, version=number, sentence=reason)
+        versions = {"previous": current, "version": number}
+        return Promotion(name=name, result=result, **versions, sentence=reason, warning=warning)
+
+
+def _kept_out(version: ModelVersion) -> str:
+    """What the gate said of a version that never was champion, with its figures; empty where it was for it."""
+    outcome = version.tags.get("carryover.decision", "")
+    if outcome == "promote":
+        return ""
+    said = f"the gate said {outcome}: {version.tags.get('carryover.sentence', '')}" if outcome else "no gate judged it"
+    return f"version {version.version} never was champion; {said}"
 
 
 def _before(name: str, ledger: Ledger) -> int:

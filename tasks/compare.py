@@ -12,7 +12,7 @@ from rnn_model.errors import ConfigError
 from tasks.archive import fetch_folder, recall
 from tasks.checks import changed
 from tasks.config import BacktestConfig, JudgingConfig, TrackingConfig, WindowConfig, home
-from tasks.connection import is_run_id
+from tasks.connection import is_run_id, whole_run_id
 from tasks.handles import Effect, Run
 from tasks.judgement import Evidence, certainty, gather, in_words, is_proven, obstacle, rows, sameness
 from tasks.pairing import read_groups, read_scored
@@ -59,8 +59,10 @@ class Comparison(Section):
 def find_backtest(name: str, config: TrackingConfig) -> Backtested | None:
     """The backtest that a run (or its parent) holds, and which model of it is meant; None for what is no such run.
 
-    Of a whole run the chosen model is meant, of a run under it (a candidate, a baseline) that one.
+    Of a whole run the chosen model is meant, of a run under it (a candidate, a baseline) that one. The beginning of a
+    run's id will do, unless there is a folder of that name.
     """
+    name = name if Path(name).is_dir() else whole_run_id(name, config)
     if not is_run_id(name):
         return None
     own = recall(name, "", config)

@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,11 +11,14 @@ from urllib.parse import unquote, urlsplit
 
 import mlflow
 import requests
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from rnn_model.errors import ConfigError, ServiceError
 from tasks.config import TrackingConfig, home
 
+BEGINNING = re.compile("[0-9a-f]{6,31}")  # of the id of a run
+NAMED = 3  # runs named in a sentence, at most
 CHECK_SECONDS = 5.0  # a server that does not answer by then is down
 SETTINGS = {  # the client's own default blocks four minutes on each call while a server is away; these about one
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "6",
@@ -113,3 +117,26 @@ def migration_lock(uri: str) -> Iterator[None]:
 def is_run_id(name: str) -> bool:
     """Whether a name looks like the id of an MLflow run."""
     return len(name) == 32 and all(c in "0123456789abcdef" for c in name)
+
+
+def whole_run_id(name: str, config: TrackingConfig) -> str:
+    """The id of the one run whose id begins with `name`, 6 digits or more; what begins none is returned as it is.
+
+    Raises ConfigError for the beginning of several, ServiceError for a store that does not answer.
+    """
+    if not BEGINNING.fullmatch(name):
+        return name
+    with connected(config) as client:
+        query = f"attributes.run_id LIKE '{name}%'"
+        try:
+            found = mlflow.search_runs(
+                search_all_experiments=True, filter_string=query, max_results=NAMED + 1, output_format="list"
+            )
+        except MlflowException as error:
+            where = masked(client.tracking_uri)
+            raise ServiceError(f"run {name}: {where} was not searched ({error.error_code}); try again") from None
+    if len(found) > 1:
+        some = ", ".join(f"{run.info.run_id} ({run.info.run_name})" for run in found[:NAMED])
+        more = " and more" if len(found) > NAMED else ""
+        raise ConfigError(f"run {name!r} could be {some}{more}; give more of its digits")
+    return str(found[0].info.run_id) if found else name

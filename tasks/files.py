@@ -9,6 +9,7 @@ import polars as pl
 from rnn_model.errors import DataError
 from tasks.columns import map_columns
 from tasks.series_config import SeriesConfig
+from tasks.terminal import counted
 from tasks.values import rows_of
 
 KINDS = (".csv", ".parquet", ".pq")
@@ -94,7 +95,7 @@ def check_widths(path: Path, width: int, where: str) -> None:
             for row, fields in enumerate(csv.reader(handle), start=1):
                 if fields and len(fields) != width:
                     raise DataError(
-                        f"{where}: row {row} has {len(fields)} fields, the header has {width}; "
+                        f"{where}: row {row} has {counted(len(fields), 'field')}, the header has {width}; "
                         "mend the row, or quote a value that holds a comma"
                     )
         except csv.Error as error:

@@ -17,6 +17,7 @@ from tasks.config import FinetuneConfig, home
 from tasks.forecaster import calibrate_network, check_freq
 from tasks.handles import Contender, Dataset, Model, Run, Selection, WindowSet
 from tasks.progress import show_table, training_progress, training_record
+from tasks.terminal import counted
 from tasks.tracking import child, log_metrics, log_params, set_tags
 from tasks.window import open_windows
 
@@ -94,8 +95,9 @@ def check_rhythm(card: ModelCard, handle: WindowSet) -> None:
     check_freq(card, handle.freq)
     if handle.horizon > card.horizon:
         raise ConfigError(
-            f"the model decodes {card.horizon} steps, the target asks for {handle.horizon}; shorten --window.horizon, "
-            f"or pretrain one: carryover run --pretrain.from nothing --window.horizon {handle.horizon}"
+            f"the model decodes {counted(card.horizon, 'step')}, the target asks for {handle.horizon}; "
+            "shorten --window.horizon, or pretrain one: "
+            f"carryover run --pretrain.from nothing --window.horizon {handle.horizon}"
         )
 
 

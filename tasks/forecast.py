@@ -18,6 +18,7 @@ from tasks.answers import Answers, answer_series
 from tasks.batches import CSV, LEFT_OUT, Edition, csv_bytes, intact, parquet_bytes, publish_edition
 from tasks.champion import champion
 from tasks.config import ForecastConfig, HorizonConfig, StepsConfig, TrackingConfig
+from tasks.connection import whole_run_id
 from tasks.forecast_log import Batch, read_log
 from tasks.forecaster import check_freq
 from tasks.frequency import ANY, parse_moment
@@ -25,6 +26,7 @@ from tasks.handles import CHAMPION, Dataset, Forecast, Pinned
 from tasks.progress import show_table
 from tasks.registry import checked, contents, registry_name, run_key, store
 from tasks.series_config import TargetConfig
+from tasks.terminal import counted
 from tasks.tracking import fetch_model
 
 REGISTERED = re.compile(r"models:/([^/@]+)(?:/([0-9]+)|@champion)")
@@ -43,7 +45,7 @@ def publish_forecasts(
     """As `forecast_dataset`; the flow run shows what was published."""
     made = forecast_dataset(dataset, target, pinned, steps, config, force)
     rows = [{"path": path, "series": count} for path, count in made.paths.items()]
-    words = f"{made.target}, {made.horizon} steps by {made.model}: {made.sentence}"
+    words = f"{made.target}, {counted(made.horizon, 'step')} by {made.model}: {made.sentence}"
     show_table(table=rows, key="forecast", description=words)
     return made
 
@@ -80,7 +82,8 @@ def pin(name: str, target: str, tracking: TrackingConfig) -> Pinned:
     else:
         folder = fetch_model(name, tracking)
         weights, card = contents(folder)
-        return Pinned(address=name, folder=folder, weights=weights, horizon=own_horizon(folder, card))
+        address = name if Path(name).is_dir() else whole_run_id(name, tracking)  # the log outlives a short one
+        return Pinned(address=address, folder=folder, weights=weights, horizon=own_horizon(folder, card))
     address, steps = f"models:/{registered}/{number}", own_horizon(folder, card)
     return Pinned(address=address, version=number, folder=folder, weights=weights, horizon=steps)
 

@@ -231,6 +231,7 @@ class Promotion(Section):
     previous: int | None = Field(description="champion before; none: there was none")
     version: int | None = Field(description="champion now")
     sentence: str
+    warning: str = Field("", description="what the gate had said of a version that it kept out, and a person put in")
 
 
 class Pinned(Section):

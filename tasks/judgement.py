@@ -18,6 +18,7 @@ from tasks.metrics import overall
 from tasks.pairing import Pairs, Scored, pair
 from tasks.segments import OWN
 from tasks.significance import WORST, fewest_cutoffs, proven
+from tasks.terminal import counted
 
 ROUNDING = 1e-9  # of a loss: no more than arithmetic makes of equal forecasts
 NAMED = 3  # series named in a sentence, at most
@@ -119,7 +120,7 @@ def sameness(pairs: Pairs, config: JudgingConfig) -> str:
     """
     if not np.allclose(pairs.windows["champion"], pairs.windows["challenger"], rtol=ROUNDING, atol=0):
         return ""
-    return f"{pairs.challenger} has the same {config.metric} in each of {pairs.windows.height} windows"
+    return f"{pairs.challenger} has the same {config.metric} in each of {counted(pairs.windows.height, 'window')}"
 
 
 def is_proven(effect: Effect, config: JudgingConfig) -> bool:
@@ -203,11 +204,6 @@ def unknown_losses(pairs: Pairs) -> str:
             windows = counted(frame.height, "window")
             parts.append(f"{getattr(pairs, name)} has no finite loss in {windows} of {some}")
     return "; ".join(parts)
-
-
-def counted(n: int, noun: str) -> str:
-    """A number with its noun."""
-    return f"{n} {noun}" if n == 1 or noun.endswith("s") else f"{n} {noun}s"
 
 
 def percent(share: float) -> str:

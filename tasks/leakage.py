@@ -17,7 +17,7 @@ from tasks.evidence import Carried, Look, by_model, evidence, forecasts
 from tasks.future import Future
 from tasks.handles import Run
 from tasks.progress import show_table
-from tasks.terminal import print_plainly
+from tasks.terminal import counted, print_plainly
 from tasks.tracking import describe, log_metrics, log_table, set_tags
 
 EQUAL, DIFFERENT, SEEN, UNSEEN = "equal", "DIFFERENT", "arrived", "NOT THERE"
@@ -60,7 +60,8 @@ class Proof(Section):
         """The result in one line."""
         if not self.leaks:
             own = [f for f in self.findings if not f.control]
-            return f"{len({f.stage for f in own})} stages, {sum(f.compared for f in own):,} values: {NO_LEAK}"
+            stages = counted(len({f.stage for f in own}), "stage")
+            return f"{stages}, {sum(f.compared for f in own):,} values: {NO_LEAK}"
         first = self.leaks[0]
         if first.control:
             return f"nothing is proved: {first.stage} did not take place (cutoff {first.cutoff + 1})"

@@ -78,9 +78,9 @@ def commit() -> str | None:
 
 def in_words(found: Environment) -> dict[str, str]:
     """An environment as a person reads it."""
-    several = "es" if found.processes > 1 else ""
+    several, cores = "es" if found.processes > 1 else "", "core" if found.cores == 1 else "cores"
     return found.versions | {
-        "machine": f"{found.platform}, {found.instructions}, {found.cores} CPU cores",
+        "machine": f"{found.platform}, {found.instructions}, {found.cores} CPU {cores}",
         "device": found.gpu or "CPU",
         "threads": f"{found.threads} of {found.processes} process{several}",
         "commit": found.commit or "none",

@@ -18,7 +18,7 @@ from tasks.promise import Promise, fetch_promise
 from tasks.segments import KINDS, segments
 from tasks.series_config import TargetConfig
 from tasks.tracking import describe, log_metrics, log_table, set_tags
-from tasks.watch import HALF, WAITING, Monitored, Seen, Trial, assess, check_alike, look
+from tasks.watch import COVERS, HALF, WAITING, Monitored, Seen, Trial, assess, check_alike, look
 
 
 @task
@@ -52,7 +52,7 @@ def monitor_forecasts(
 def promise_of(batch: Batch, tracking: TrackingConfig) -> Promise | str:
     """What the maker of a batch was promised to be like, or why nothing was."""
     if batch.version is None:
-        return "it is no version of a registered model, so nothing was promised"
+        return "it is no version of a registered model; carryover forecast --model champion forecasts by one"
     try:
         return fetch_promise(batch.model, tracking)
     except ConfigError as error:
@@ -103,16 +103,18 @@ def show(found: Monitored) -> None:
     """The table and the words on the flow run's page."""
     if found.table:
         rows = [{k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()} for row in found.table]
-        show_table(table=rows, key="realised", description="realised beside promised accuracy, by part")
+        show_table(table=rows, key="realised", description=f"accuracy, realised and promised, {COVERS}")
     show_note(markdown(found), key="monitor", description=f"{found.target}: {found.outcome}")
 
 
 def markdown(found: Monitored) -> str:
     """The outcome, the figures and the account."""
     lines = ["| | " + " | ".join(found.realised) + " |", "|---" * (1 + len(found.realised)) + "|"]
-    for title, row in (("realised", found.realised), ("promised", found.promised)):
+    for title, row in found.figures.items():
         lines.append(f"| {title} | " + " | ".join(shown(row.get(name)) for name in found.realised) + " |")
-    return "\n\n".join([found.sentence, *(["\n".join(lines)] if found.realised else []), f"Forecasts: {found.counts}."])
+    table = "\n".join(lines) if found.figures else ""
+    account = f"Forecasts: {found.counts}." if found.counts else ""
+    return "\n\n".join(part for part in (found.sentence, found.heading, table, account) if part)
 
 
 def shown(value: float | None) -> str:

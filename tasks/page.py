@@ -29,6 +29,7 @@ from tasks.machine import environment, in_words
 from tasks.metrics import DEFINITIONS, calibration, per_step
 from tasks.provenance import command_line, settings
 from tasks.significance import WORST
+from tasks.terminal import counted
 from tasks.tracking import page
 
 TEMPLATE = "page.html.j2"
@@ -99,7 +100,7 @@ def template() -> Template:
     """The template; whatever is put into it is escaped, but for figures, which escape their own letters."""
     loader = FileSystemLoader(Path(__file__).parent)
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    made.filters |= {"digits": three_digits, "percent": percent}
+    made.filters |= {"digits": three_digits, "percent": percent, "counted": counted}
     return made.get_template(TEMPLATE)
 
 

@@ -14,6 +14,7 @@ from rnn_model.artefact import open_checked
 from rnn_model.config import DECILES
 from rnn_model.errors import ConfigError
 from tasks.metrics import KEYS, MEDIAN, quantile_loss
+from tasks.terminal import counted
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ def asked(model: Scored) -> str:
         pl.col("step").max(),
         pl.col("cutoff").max().dt.to_string().alias("last"),
     ).row(0)
-    return f"{series} series, {cutoffs} cutoffs to {last}, horizon {steps} (evaluation {model.fingerprint[:12]})"
+    asked_at = f"{counted(cutoffs, 'cutoff')} to {last}"
+    return f"{series} series, {asked_at}, horizon {steps} (evaluation {model.fingerprint[:12]})"
 
 
 def truth(model: Scored) -> pl.DataFrame:

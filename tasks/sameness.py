@@ -10,6 +10,7 @@ from rnn_model.config import Section
 from rnn_model.errors import DataError
 from tasks.machine import Environment
 from tasks.receipt import DataFile, Receipt, Stage
+from tasks.terminal import counted
 
 ROUNDING = 1e-12  # relative: figures are sums over rows, and Polars' threads add them up in an order of chance
 SHOWN = 12  # characters of a digest
@@ -133,5 +134,5 @@ def environment_changes(was: Environment, now: Environment) -> list[str]:
         old, new = getattr(was, name), getattr(now, name)
         lines += [f"{name} {new} (was {old})"] if old != new else []
     lines += [f"1 process (was {was.processes} of torchrun)"] if was.processes > 1 else []
-    fewer = f"{now.cores} cores for {was.threads} threads, which are set all the same"
+    fewer = f"{counted(now.cores, 'core')} for {counted(was.threads, 'thread')}, which are set all the same"
     return lines + ([fewer] if now.cores < was.threads else [])

@@ -49,7 +49,7 @@ def asked_horizon(params: dict[str, Any] | None, trained: int) -> int:
     """The horizon of a request; none asked: the trained one. Raises ConfigError for what is no whole number."""
     horizon = (params or {}).get("horizon", trained)
     if isinstance(horizon, bool) or not isinstance(horizon, Integral):
-        raise ConfigError(f"horizon {horizon!r} is no whole number; leave it out for {trained} steps")
+        raise ConfigError(f"horizon {horizon!r} is no whole number; leave it out for the trained one, {trained}")
     return int(horizon)
 
 

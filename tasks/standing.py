@@ -72,6 +72,6 @@ def check_same_target(card: ModelCard, handle: WindowSet, series: list[str]) -> 
     shared = len(set(card.seen) & set(series))
     if card.seen and shared < SHARED * max(len(card.seen), len(series)):
         raise ConfigError(
-            f"it has seen {len(card.seen)} series, the target has {len(series)}, and only {shared} are in both; "
+            f"it has seen {len(card.seen)} series, the target has {len(series)}, and only {shared} in both; "
             "give the target's file another name to start anew"
         )

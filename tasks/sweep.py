@@ -24,11 +24,13 @@ from tasks.connection import masked
 from tasks.machine import TORCHRUN, import_path
 from tasks.progress import show_table
 from tasks.team import VARIABLE, is_shared
-from tasks.terminal import print_plainly
+from tasks.terminal import counted, print_plainly
 from tasks.tracking import flatten
 
 POLL = 0.5  # seconds between looks at a unit and at whether the sweep was stopped
 STOPPED = 143
+SCORES = ("MASE", "SQL")  # of a unit's chosen model: the reports' first figure, and what the gate goes by
+COLUMNS = ("unit", "run", "chosen", *SCORES, "decision", "seconds", "code")
 
 
 class Unit(Section):
@@ -65,6 +67,9 @@ class UnitResult(Section):
     run: str | None = Field(None, description="MLflow run id; none: it failed")
     repeated: bool = Field(False, description="whether it had finished before")
     chosen: str = ""
+    scores: dict[str, float | None] = Field(
+        default_factory=dict, description="MASE and SQL of the chosen model; empty: it failed"
+    )
     decision: str = ""
     seconds: float = Field(description="from the start of its process to its end")
     code: int = Field(description="exit code")
@@ -198,11 +203,14 @@ def result_of(unit: Unit, code: int, seconds: float) -> UnitResult:
             words, code = f"killed by signal {-code}; its last line: {words}", 128 - code
         return UnitResult(unit=unit.title, seconds=seconds, code=code or 1, error=words, log=unit.log)
     found = json.loads(unit.summary.read_text())
+    chosen = (found["selection"] or {}).get("chosen", "")
+    table = (found["evaluation"] or {}).get("table", {})
     return UnitResult(
         unit=unit.title,
         run=found["run"]["run_id"],
         repeated=found["repeated"],
-        chosen=(found["selection"] or {}).get("chosen", ""),
+        chosen=chosen,
+        scores={name: table[chosen].get(name) for name in SCORES} if chosen in table else {},
         decision=(found["decision"] or {}).get("outcome", ""),
         seconds=seconds,
         code=code,
@@ -215,7 +223,7 @@ def tabulate(folder: Path, results: tuple[UnitResult, ...]) -> Sweep:
     """All units side by side, shown as an artifact."""
     done = Sweep(folder=folder, units=results)
     failed = sum(bool(result.code) for result in results)
-    show_table(table=rows(done), key="sweep", description=f"{len(results)} units, {failed} failed")
+    show_table(table=rows(done), key="sweep", description=f"{counted(len(results), 'unit')}, {failed} failed")
     return done
 
 
@@ -226,6 +234,7 @@ def rows(sweep: Sweep) -> list[dict[str, str]]:
             "unit": result.unit,
             "run": result.run or "failed",
             "chosen": result.chosen,
+            **{name: as_score(result.scores.get(name)) for name in SCORES},
             "decision": f"{result.decision} (finished before)" if result.repeated else result.decision or result.error,
             "seconds": f"{result.seconds:.1f}",
             "code": str(result.code),
@@ -234,11 +243,17 @@ def rows(sweep: Sweep) -> list[dict[str, str]]:
     ]
 
 
+def as_score(value: float | None) -> str:
+    """A figure, or that there is none."""
+    return "-" if value is None else f"{value:.4g}"
+
+
 def print_sweep(sweep: Sweep) -> None:
     """The table in the terminal."""
-    table = Table(title=f"Sweep: {len(sweep.units)} units", title_justify="left")
-    for column in ("unit", "run", "chosen", "decision", "seconds", "code"):
-        table.add_column(column, no_wrap=column == "run", justify="right" if column in ("seconds", "code") else "left")
+    table = Table(title=f"Sweep: {counted(len(sweep.units), 'unit')}", title_justify="left")
+    numbers = (*SCORES, "seconds", "code")
+    for column in COLUMNS:
+        table.add_column(column, no_wrap=column == "run", justify="right" if column in numbers else "left")
     for row in rows(sweep):
         table.add_row(*row.values())
     print_plainly(table, 150)

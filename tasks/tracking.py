@@ -26,7 +26,7 @@ from rnn_model.artefact import open_checked
 from rnn_model.checkpoint import CARD
 from rnn_model.errors import ConfigError, ServiceError
 from tasks.config import BASE, BASE_FOLDER, PROJECT, TrackingConfig, home
-from tasks.connection import connected, is_run_id, masked
+from tasks.connection import connected, is_run_id, masked, whole_run_id
 from tasks.download import download_model
 from tasks.handles import Dataset, Run
 from tasks.reaping import close_abandoned, origin
@@ -162,7 +162,8 @@ def log_forecaster(run: Run, folder: Path, example: pl.DataFrame, forecast: pl.D
 
 
 def fetch_model(name: str, config: TrackingConfig) -> Path:
-    """The checked model folder behind `base`, a folder's path, an MLflow address (models:/, runs:/) or a run id.
+    """The checked model folder behind `base`, a folder's path, an MLflow address (models:/, runs:/) or a run id,
+    whole or its beginning.
 
     Only safetensors and JSON are taken from MLflow; nothing stored there is executed. Raises ConfigError for a
     name that leads nowhere, IntegrityError for a damaged model.
@@ -170,12 +171,13 @@ def fetch_model(name: str, config: TrackingConfig) -> Path:
     if name == BASE or Path(name).is_dir():
         folder = BASE_FOLDER if name == BASE else Path(name)
         return open_checked(folder if (folder / CARD).is_file() else folder / "artifacts" / "model")
+    name = whole_run_id(name, config)
     is_run = is_run_id(name)
     address = f"runs:/{name}/{MODEL_NAME}" if is_run else name
     if not address.startswith(("models:/", "runs:/")):
         raise ConfigError(
             f"model {name!r} is not known; give {BASE}, a model folder, models:/NAME@ALIAS, runs:/ID/{MODEL_NAME} "
-            "or a run id"
+            "or a run id, whole or its first 6 digits"
         )
     places = (address, f"runs:/{name}/model") if is_run else (address,)
     with connected(config):

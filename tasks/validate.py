@@ -15,6 +15,7 @@ from tasks.handles import Account, Dataset, Validated
 from tasks.machine import code_digest
 from tasks.progress import show_table
 from tasks.series_config import SeriesConfig
+from tasks.terminal import counted
 
 OF_FREQUENCY = ("off the frequency", "conflicting duplicate", "coarser than the frequency", "mostly gaps")
 
@@ -89,7 +90,7 @@ def stop_if_too_many(
     raise DataError(
         f"{dataset.name}: {quarantine.height} of {account.series_in} series set aside (allowed: "
         f"{config.max_quarantined:.0%}, and one must be left): {reasons}; e.g. {where}, "
-        f"{example['observed']} values in {example['rows']} rows, freq {frequency.name}.{hint} "
+        f"{counted(example['observed'], 'value')} in {counted(example['rows'], 'row')}, freq {frequency.name}.{hint} "
         f"Mend the data, or raise --{config.section}.max_quarantined."
     )
 

@@ -22,9 +22,19 @@ from tasks.frequency import parse_frequency, parse_moment
 from tasks.handles import Dataset, Validated
 from tasks.promise import Promise, expected, ratios
 from tasks.sequential import HIGHEST, Course, follow, upper_end
+from tasks.terminal import counted
 
 HALF = 0.5  # of the level: for a promise that is off by chance, and for the rounds
 WAITING = "not enough forecasts yet"
+UNPROMISED = "nothing was promised"
+COVERS = "over all forecasts and steps (the verdict counts each value once, by its latest forecast)"
+
+ONE = {  # of the account, where one is called otherwise
+    "forecasts": "forecast",
+    "corrected values": "corrected value",
+    "batches": "batch",
+    "data sets not looked at": "data set not looked at",
+}
 
 Figures = dict[str, float | None]
 
@@ -33,7 +43,7 @@ class Monitored(Section):
     """What the monitor found. Figures are of the model on trial (`tasks.arrivals.on_trial`)."""
 
     target: str
-    outcome: Literal["as promised", "worse than promised", "not enough forecasts yet"]
+    outcome: Literal["as promised", "worse than promised", "not enough forecasts yet", "nothing was promised"]
     sentence: str
     model: str = Field("", description="address of the model on trial; empty: nothing was forecast")
     realised: Figures = Field(default_factory=dict, description="over every forecast of a value that came")
@@ -52,9 +62,24 @@ class Monitored(Section):
     account: dict[str, int] = Field(default_factory=dict, description="forecasts by what became of them, and the like")
 
     @property
+    def figures(self) -> dict[str, Figures]:
+        """Title -> row, of those in which anything is known: realised; promised."""
+        rows = {"realised": self.realised, "promised": self.promised}
+        return {title: row for title, row in rows.items() if any(value is not None for value in row.values())}
+
+    @property
+    def heading(self) -> str:
+        """What the figures cover, or why there are none; empty where nothing was forecast, which the sentence says."""
+        if not self.model:
+            return ""
+        if not self.figures:
+            return f"There are no figures of {self.model} yet: no value has come that it forecast."
+        return f"Accuracy of {self.model} {COVERS}:"
+
+    @property
     def counts(self) -> str:
         """The account in one line, without what did not occur."""
-        return "; ".join(f"{n} {what}" for what, n in self.account.items() if n)
+        return "; ".join(f"{n} {ONE.get(what, what) if n == 1 else what}" for what, n in self.account.items() if n)
 
 
 class Seen(NamedTuple):
@@ -119,7 +144,7 @@ def assess(
     alarms = tuple(str(trial.rounds["upto"][n]) for n in trial.course.alarms) if trial and not obstacle else ()
     found = Monitored(
         target=name,
-        outcome=WAITING if obstacle else "worse than promised" if alarms else "as promised",
+        outcome=(WAITING if known else UNPROMISED) if obstacle else "worse than promised" if alarms else "as promised",
         sentence="",
         model=latest.model,
         realised=whole(table, "realised"),
@@ -162,7 +187,7 @@ def shortcoming(promise: Promise, trial: Trial | None, config: MonitorConfig) ->
             "could be chance; run with more --backtest.cutoffs"
         )
     done = trial.rounds.height if trial else 0
-    return f"{done} of the {config.least} rounds that are asked for" if done < config.least else ""
+    return f"{done} of {counted(config.least, 'round')} asked for" if done < config.least else ""
 
 
 # ---- figures
@@ -205,9 +230,9 @@ def in_words(found: Monitored, obstacle: str, config: MonitorConfig) -> str:
     if obstacle:
         return f"{found.model}: {found.outcome}: {obstacle}."
     figures = (
-        f"{config.metric} is {found.ratio:.3g} times what its backtest promised, on average over {found.rounds} rounds "
-        f"(up to {found.bound:.3g} would not matter or be chance; e-value {found.e_value:.3g}, alarm at "
-        f"{found.threshold:g})"
+        f"{config.metric} is {found.ratio:.3g} times what its backtest promised, on average over "
+        f"{counted(found.rounds, 'round')} (up to {found.bound:.3g} would not matter or be chance; "
+        f"e-value {found.e_value:.3g}, alarm at {found.threshold:g})"
     )
     alarm = f"; alarm on {', '.join(found.alarms)}" if found.alarms else ""
     return f"{found.model}: {found.outcome}: {figures}{alarm}."

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("one_home")
 def test_a_run_stands_for_its_chosen_model_and_a_child_for_itself(outcome: Outcome) -> None:
     assert outcome.evaluation is not None
     assert outcome.selection is not None
-    made = compare(outcome.run.run_id, outcome.evaluation.runs["SeasonalNaive"])
+    made = compare(outcome.run.run_id, outcome.evaluation.runs["SeasonalNaive"][:12])  # a beginning will do
     short = outcome.run.run_id[:8]
     assert (made.first, made.second) == (f"{outcome.selection.chosen} of {short}", f"SeasonalNaive of {short}")
     whole = made.effects[0]
@@ -62,5 +62,5 @@ def test_runs_on_other_windows_are_refused(outcome: Outcome, tmp_path: Path) -> 
     path = tmp_path / "sales.parquet"
     series().write_parquet(path)
     target, fewer = TargetConfig(path=str(path), freq="MS"), BacktestConfig(cutoffs=1, baselines=("SeasonalNaive",))
-    with pytest.raises(ConfigError, match=r"3 series, 1 cutoffs to .*3 series, 2 cutoffs to .*other data"):
+    with pytest.raises(ConfigError, match=r"3 series, 1 cutoff to .*3 series, 2 cutoffs to .*other data"):
         compare(str(outcome.model.folder), outcome.run.run_id, target=target, window=WINDOW, backtest=fewer)

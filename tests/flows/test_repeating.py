@@ -1,5 +1,6 @@
 """What has finished is not done twice: found by data, settings and code, and said so."""
 
+import logging
 import time
 from pathlib import Path
 
@@ -33,11 +34,23 @@ def folder_of(outcome: Outcome, data: Path) -> Path:
     return found
 
 
-def test_a_finished_run_is_found_and_opens_no_other(outcome: Outcome, target: Path) -> None:
+@pytest.fixture
+def worker_log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+    """What flow runs log, which is all that a worker shows."""
+    caplog.set_level(logging.INFO, "prefect.flow_runs")
+    monkeypatch.setattr(logging.getLogger("prefect.flow_runs"), "handlers", [caplog.handler])
+    return caplog
+
+
+def test_a_finished_run_is_found_and_opens_no_other(
+    outcome: Outcome, target: Path, worker_log: pytest.LogCaptureFixture
+) -> None:
     before = runs_of(outcome)
     again = carry(target)
     assert (again.repeated, outcome.repeated) == (True, False)
     assert again == outcome.model_copy(update={"repeated": True})
+    assert outcome.decision is not None
+    assert f"The gate: {outcome.decision.sentence}" in worker_log.messages
     assert runs_of(outcome) == before
 
 
@@ -112,8 +125,12 @@ def test_a_source_that_a_run_has_no_use_for_is_not_read(
     assert key_of(target, asked, start=str(outcome.model.folder))
 
 
-def test_force_makes_a_new_run_of_equal_figures(outcome: Outcome, target: Path, one_home: Path) -> None:
+def test_force_makes_a_new_run_of_equal_figures(
+    outcome: Outcome, target: Path, one_home: Path, worker_log: pytest.LogCaptureFixture
+) -> None:
     anew = carry(target, force=True)
+    assert anew.decision is not None
+    assert f"The gate: {anew.decision.sentence}" in worker_log.messages
     assert not anew.repeated
     assert anew.run != outcome.run
     assert anew.evaluation is not None

@@ -269,6 +269,18 @@ def test_rollback_to_a_version_by_number(shelf: Shelf) -> None:
     assert (onward.result, onward.version) == ("moved", 3)  # it is no reign to go back to any more
 
 
+def test_a_version_that_the_gate_kept_out_is_put_in_with_what_the_gate_had_said(shelf: Shelf) -> None:
+    shelf.succession(1)
+    shelf.register(2, NO)
+    done = rollback(shelf.name, 2, "by hand", shelf.config)
+    assert (done.result, done.version, shelf.champion) == ("moved", 2, 2)
+    assert done.warning == f"version 2 never was champion; the gate said not enough evidence: {NO.sentence}"
+    assert rollback(shelf.name, 1, "back", shelf.config).warning == ""
+    assert rollback(shelf.name, 2, "by hand again", shelf.config).warning == ""  # it has been champion since
+    shelf.register(3, YES)
+    assert rollback(shelf.name, 3, "the gate was for it", shelf.config).warning == ""
+
+
 @pytest.mark.parametrize(
     ("succession", "to", "words"),
     [

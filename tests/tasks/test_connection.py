@@ -4,14 +4,17 @@ import os
 import socket
 import time
 import traceback
+import uuid
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from mlflow.tracking import MlflowClient
 
 from rnn_model.errors import ConfigError, ServiceError
 from tasks.config import TrackingConfig
-from tasks.connection import OWN, SETTINGS, connected, masked, tracking_uri
+from tasks.connection import OWN, SETTINGS, connected, masked, tracking_uri, whole_run_id
 
 DECLARED = {"MLFLOW_TRACKING_URI": "http://declared:1", "MLFLOW_TRACKING_USERNAME": "me"}
 
@@ -115,3 +118,41 @@ def test_two_processes_that_start_on_a_fresh_store_at_once_both_succeed(starts: 
     uri, codes, errors = starts
     assert codes == [0, 0], errors
     assert Path(uri.removeprefix("sqlite:///")).is_file()
+
+
+# ---- a run by the beginning of its id
+
+
+@pytest.fixture(scope="module")
+def alike(store: TrackingConfig) -> None:
+    """Two runs of two experiments whose ids begin with the same nine digits."""
+    client = MlflowClient(store.uri)
+    with pytest.MonkeyPatch.context() as patch:
+        for digit in "ab":
+            experiment = client.create_experiment(f"beginning {digit}")
+            patch.setattr(uuid, "uuid4", lambda digit=digit: SimpleNamespace(hex="0123fedcb" + digit * 23))
+            client.create_run(experiment, run_name=f"night {digit}")
+            patch.undo()
+
+
+@pytest.mark.usefixtures("alike")
+@pytest.mark.parametrize("given", ["0123fedcba", "0123fedcb" + "a" * 23])
+def test_a_run_is_found_by_the_beginning_of_its_id(store: TrackingConfig, given: str) -> None:
+    assert whole_run_id(given, store) == "0123fedcb" + "a" * 23
+
+
+@pytest.mark.usefixtures("alike")
+@pytest.mark.parametrize("given", ["0123f", "fedcba", "0123FEDCBA", "base", "models:/0123fedcba"])
+def test_what_begins_no_run_or_is_shorter_than_six_digits_stays_as_it_is(store: TrackingConfig, given: str) -> None:
+    assert whole_run_id(given, store) == given
+
+
+@pytest.mark.usefixtures("alike")
+def test_the_beginning_of_two_runs_names_both_in_one_line(store: TrackingConfig) -> None:
+    with pytest.raises(ConfigError) as raised:
+        whole_run_id("0123fe", store)
+    words = str(raised.value)
+    assert words.startswith("run '0123fe' could be ")
+    assert all(f"0123fedcb{digit * 23} (night {digit})" in words for digit in "ab")
+    assert words.endswith("; give more of its digits")
+    assert "\n" not in words

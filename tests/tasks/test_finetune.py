@@ -131,7 +131,7 @@ def test_a_model_of_another_frequency_is_refused(stored: Stored, tmp_path: Path)
 def test_a_horizon_past_the_models_is_refused_with_both(stored: Stored, tmp_path: Path) -> None:
     handle, _, _ = opened(stored(a=line(12)), tmp_path)
     daily = CARD.model_copy(update={"freq": "D", "horizon": 1})
-    with pytest.raises(ConfigError, match="decodes 1 steps, the target asks for 2"):
+    with pytest.raises(ConfigError, match="decodes 1 step, the target asks for 2"):
         check_rhythm(daily, handle)
 
 

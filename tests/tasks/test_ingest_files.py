@@ -117,7 +117,7 @@ def test_lines_that_end_in_cr_alone_are_refused(refusal: Refusal) -> None:
 )
 def test_a_row_of_another_width_is_refused_by_row(refusal: Refusal, bad: str, fields: int) -> None:
     message = refusal(f"{HEADER}a,2024-01-01,\n\n{bad}\n")
-    assert f"row 4 has {fields} fields, the header has 3" in message
+    assert f"row 4 has {fields} field{'s' * (fields > 1)}, the header has 3" in message
 
 
 def test_a_short_row_does_not_shift_its_values(refusal: Refusal) -> None:

@@ -185,10 +185,21 @@ def test_a_backtest_of_one_cutoff_promises_nothing_that_can_be_tested(tmp_path: 
 def test_without_a_promise_the_figures_are_still_there(tmp_path: Path) -> None:
     forecast_daily(START, 120, version=None)
     found = judged(truth(121), tmp_path, "it is no version of a registered model")
-    assert found.outcome == "not enough forecasts yet"
+    assert found.outcome == "nothing was promised"
+    assert found.sentence == "base: nothing was promised: it is no version of a registered model."
     assert found.promised == {}
+    assert list(found.figures) == ["realised"]
     assert found.realised["coverage_80"] == pytest.approx(0.8, abs=0.05)
     assert [row["part"] for row in found.table] == ["all", "step=1", "step=2", "step=3"]
+
+
+def test_before_any_truth_there_are_no_figures_and_a_sentence_says_so(tmp_path: Path, promise: Promise) -> None:
+    forecast_daily(START, START)
+    found = judged(truth(START + 1), tmp_path, promise)
+    assert (found.outcome, found.figures) == ("not enough forecasts yet", {})
+    assert found.heading == "There are no figures of models:/sales/1 yet: no value has come that it forecast."
+    assert found.heading in monitor.markdown(found)
+    assert "realised" not in monitor.markdown(found)
 
 
 def test_realised_and_promised_stand_side_by_side_for_every_step_and_segment(tmp_path: Path, promise: Promise) -> None:
@@ -208,6 +219,12 @@ def test_the_account_adds_up_to_the_forecasts(tmp_path: Path, promise: Promise) 
     ends = ("scored", "waiting", "late", "missing", "set aside", "vanished", "repeated")
     assert account["forecasts"] == sum(account.get(end, 0) for end in ends) == 12 * 3 * SERIES
     assert (account["repeated"], account["vanished series"], account["batches"]) == (3 * SERIES, 1, 12)
+
+
+def test_the_account_in_words_tells_one_from_many() -> None:
+    account = {"forecasts": 1, "waiting": 0, "corrected values": 2, "batches": 1, "data sets not looked at": 1}
+    found = Monitored(target=NAME, outcome="as promised", sentence="", threshold=40, account=account)
+    assert found.counts == "1 forecast; 2 corrected values; 1 batch; 1 data set not looked at"
 
 
 def test_a_target_read_with_another_season_is_refused(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_a_horizon_past_what_it_answers_is_refused_with_both_figures(standing: C
         ({"freq": "h"}, "made for freq h"),
         ({"periods": (5, 260)}, "made for seasons (5, 260)"),
         ({"gaps": "zero"}, "gaps 'zero'"),
-        ({"seen": {"b": "2024-01-10T00:00:00.000000"}}, "only 0 are in both"),
+        ({"seen": {"b": "2024-01-10T00:00:00.000000"}}, "only 0 in both"),
         ({"seen": {"a": "2024-02-09T00:00:00.000000"}}, "past its first test cutoff"),
     ],
 )

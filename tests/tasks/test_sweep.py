@@ -19,6 +19,7 @@ from tasks.sweep import (
     ended,
     expand_grid,
     laid_over,
+    print_sweep,
     result_of,
     run_process,
     title_of,
@@ -111,9 +112,24 @@ def test_a_killed_unit_has_failed_and_says_by_which_signal(unit: Unit, tmp_path:
 
 def test_a_finished_unit_says_what_its_summary_says(unit: Unit) -> None:
     run, selection, decision = {"run_id": "abc"}, {"chosen": "full"}, {"outcome": "keep"}
-    unit.summary.write_text(json.dumps({"run": run, "repeated": True, "selection": selection, "decision": decision}))
+    summary = {"run": run, "repeated": True, "selection": selection, "decision": decision, "evaluation": None}
+    unit.summary.write_text(json.dumps(summary))
     result = result_of(unit, 0, 1.5)
     assert (result.run, result.chosen, result.decision, result.repeated) == ("abc", "full", "keep", True)
+
+
+def test_the_table_shows_the_scores_of_the_chosen_model_and_none_of_a_unit_that_failed(
+    unit: Unit, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = {"full": {"MASE": 0.8123, "SQL": 0.654321}, "SeasonalNaive": {"MASE": 1.5, "SQL": 1.25}}
+    summary = {"run": {"run_id": "abc"}, "repeated": False, "selection": {"chosen": "full"}, "decision": None}
+    unit.summary.write_text(json.dumps(summary | {"evaluation": {"table": table}}))
+    failed = UnitResult(unit="seed=2", seconds=1, code=65, error="gone", log=unit.log)
+    print_sweep(Sweep(folder=unit.folder, units=(result_of(unit, 0, 1.5), failed)))
+    lines = capsys.readouterr().out.splitlines()
+    one, two = (next(line for line in lines if name in line).split() for name in ("seed=1", "seed=2"))
+    assert ("0.8123" in one, "0.6543" in one) == (True, True)
+    assert two.count("-") == 2
 
 
 def test_the_exit_code_is_the_worst(unit: Unit) -> None:

@@ -9,7 +9,7 @@ from rich.table import Table
 from tasks.backfill import Backfill, Day, print_backfill
 from tasks.config import PROJECT
 from tasks.sweep import Sweep, UnitResult, print_sweep
-from tasks.terminal import print_plainly
+from tasks.terminal import counted, print_plainly
 
 WORDS = ["[new]", "[/data/*.csv]", "[bold]x[/bold]", ":car:"]
 
@@ -36,3 +36,18 @@ def test_every_table_goes_through_the_one_door() -> None:
     assert [path.name for path in sources if re.search(r"rich\.console|rich\.print", path.read_text())] == [
         "terminal.py"
     ]
+
+
+@pytest.mark.parametrize(
+    ("noun", "one", "two"),
+    [("window", "1 window", "2 windows"), ("batch", "1 batch", "2 batches"), ("series", "1 series", "2 series")],
+)
+def test_one_of_a_kind_is_not_told_as_many(noun: str, one: str, two: str) -> None:
+    assert (counted(1, noun), counted(2, noun)) == (one, two)
+
+
+def test_tables_of_one_line_say_so(capsys: pytest.CaptureFixture[str]) -> None:
+    print_backfill(Backfill(days=(Day(as_of="2024-01-01"),)))
+    print_sweep(Sweep(folder=Path("x"), units=(UnitResult(unit="u", seconds=1, code=0, log=Path("x")),)))
+    said = capsys.readouterr().out
+    assert [f"{title}\n" in re.sub(" +\n", "\n", said) for title in ("Backfill: 1 time", "Sweep: 1 unit")] == [True] * 2
