@@ -80,9 +80,9 @@ def pin(name: str, target: str, tracking: TrackingConfig) -> Pinned:
         with store(tracking) as client:
             folder, weights, card = checked(client, registered, number, tracking)
     else:
-        folder = fetch_model(name, tracking)
-        weights, card = contents(folder)
         address = name if Path(name).is_dir() else whole_run_id(name, tracking)  # the log outlives a short one
+        folder = fetch_model(address, tracking)
+        weights, card = contents(folder)
         return Pinned(address=address, folder=folder, weights=weights, horizon=own_horizon(folder, card))
     address, steps = f"models:/{registered}/{number}", own_horizon(folder, card)
     return Pinned(address=address, version=number, folder=folder, weights=weights, horizon=steps)
