@@ -21,7 +21,7 @@ from tasks.replay import Replay, print_replay
 from tasks.report import print_table, report_path
 from tasks.series_config import TargetConfig
 from tasks.sweep import Sweep, print_sweep
-from tasks.terminal import counted
+from tasks.terminal import counted, figure
 from tasks.tracking import finite, page
 from tasks.watch import Monitored
 
@@ -157,8 +157,8 @@ def show_monitored(result: Monitored, target: TargetConfig) -> None:
     if result.heading:
         print(result.heading)
     for name in result.realised if result.figures else ():
-        cells = {title: "-" if row.get(name) is None else f"{row[name]:.4g}" for title, row in result.figures.items()}
-        print(f"{name:<12} " + "   ".join(f"{title} {cell:>8}" for title, cell in cells.items()))
+        cells = [f"{title} {figure(row.get(name)):>8}" for title, row in result.figures.items()]
+        print(f"{name:<12} " + "   ".join(cells))
     if result.counts:
         print(f"Forecasts: {result.counts}")
     print(result.sentence)

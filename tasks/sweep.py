@@ -24,7 +24,7 @@ from tasks.connection import masked
 from tasks.machine import TORCHRUN, import_path
 from tasks.progress import show_table
 from tasks.team import VARIABLE, is_shared
-from tasks.terminal import counted, print_plainly
+from tasks.terminal import counted, figure, print_plainly
 from tasks.tracking import flatten
 
 POLL = 0.5  # seconds between looks at a unit and at whether the sweep was stopped
@@ -234,18 +234,13 @@ def rows(sweep: Sweep) -> list[dict[str, str]]:
             "unit": result.unit,
             "run": result.run or "failed",
             "chosen": result.chosen,
-            **{name: as_score(result.scores.get(name)) for name in SCORES},
+            **{name: figure(result.scores.get(name)) for name in SCORES},
             "decision": f"{result.decision} (finished before)" if result.repeated else result.decision or result.error,
             "seconds": f"{result.seconds:.1f}",
             "code": str(result.code),
         }
         for result in sweep.units
     ]
-
-
-def as_score(value: float | None) -> str:
-    """A figure, or that there is none."""
-    return "-" if value is None else f"{value:.4g}"
 
 
 def print_sweep(sweep: Sweep) -> None:

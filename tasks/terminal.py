@@ -16,3 +16,8 @@ def counted(n: int, noun: str) -> str:
     """A number with its noun: 1 window, 2 windows, 2 batches, 2 series."""
     plural = noun if noun.endswith("s") else f"{noun}es" if noun.endswith("ch") else f"{noun}s"
     return f"{n} {noun if n == 1 else plural}"
+
+
+def figure(value: float | None) -> str:
+    """Four digits, or a dash where there is no figure."""
+    return "-" if value is None else f"{value:.4g}"
