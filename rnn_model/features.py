@@ -4,6 +4,7 @@ Shapes: B windows, T points of context in the scaled space (NaN where nothing wa
 S = 3 seasons: the short and the long one as stated (equal where there is one), and the one measured in the window.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -12,8 +13,11 @@ from torch import Tensor
 
 from rnn_model.scaling import Scale, weights_half_life
 
-CYCLES = ((0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (2, 1), (2, 2))  # (season, how many of its cycles back)
-CANDIDATES = 3 * len(CYCLES) + 4  # each cycle as it was, moved to the last value, risen since; two values, two lines
+SINGLE = ((0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (2, 1), (2, 2))  # (season, how many of its cycles back)
+CYCLES = len(SINGLE) + 3  # these, and of each season the mean of its cycles
+DEEP, FADE = 8, 0.8  # such a mean is of so many cycles, each weighing so much of the one after it
+LEVELS = (1, 4)  # latest points that say how far a level has moved; and those of the short season
+CANDIDATES = (2 + len(LEVELS)) * CYCLES + 4  # each as it was, and moved by each level; two values, two lines
 POINT_FEATURES = 8  # value, its mask, and both again one season of each kind earlier
 WINDOW_FEATURES = 12 + CANDIDATES
 RISE = 32  # points at most that tell how much a level has risen
@@ -101,42 +105,63 @@ def recency(z: Tensor, half_life: Tensor) -> Tensor:
 def seasonal_candidates(z: Tensor, periods: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     """What may lie under the horizon: values and masks, (B, steps, C) each.
 
-    Past cycles as they were; the same moved so that they go on from the last value; the same raised by as much as the
-    level has risen since; the last observed value; the median of the latest points, which of intermittent demand is
-    nothing; the latest cycle (the last value, where that is unknown) carried on along the slope of the window; and the
-    last value along the latest slope. Step t of cycle k of season m is the point
-    m * (ceil((t + 1) / m) - 1 + k) steps before T + t.
+    Past cycles, and the mean of a season's, as they were and moved by as much as a level has since; the last observed
+    value; the median of the latest points, which of intermittent demand is nothing; the latest cycle (the last value,
+    where that is unknown) carried on along the slope of the window; and the last value along the latest slope.
     """
-    T, ahead = z.shape[1], torch.arange(steps, device=z.device)[None, :]  # (1, steps)
-    seasons = torch.stack([periods[:, season] for season, _ in CYCLES], -1)  # (B, K)
-    back = torch.tensor([back for _, back in CYCLES], device=z.device)  # (K,)
-    m = seasons[:, None]  # (B, 1, K)
-    cycles, known = look_up(z, T + ahead[..., None] - m * (ahead[..., None] // m + back))  # (B, steps, K)
-    moved = cycles + season_rise(z, torch.ones_like(periods[:, 0]), seasons * back)[:, None]  # NaN where unknown
-    lifted = cycles + season_rise(z, periods[:, 0], seasons * back)[:, None]
-    last = last_observed(z)[:, None]  # (B, 1)
-    distance = torch.where(known[..., 0], m[..., 0] * (ahead // m[..., 0] + 1), ahead + 1)  # (B, steps)
+    laid = past_cycles(z, periods, steps)  # (B, steps, L, S, DEEP)
+    season, back = torch.tensor(SINGLE, device=z.device).unbind(1)
+    cycles = torch.cat([laid[..., season, back - 1], faded_mean(laid)], -1)  # (B, steps, L, CYCLES)
+    ahead = torch.arange(steps, device=z.device)[None]  # (1, steps)
+    last, latest, m = last_observed(z)[:, None], laid[:, :, 0, 0, 0], periods[:, :1]
+    distance = torch.where(latest.isnan(), ahead + 1, m * (ahead // m + 1))  # (B, steps)
     slope = window_slope(z, weights_half_life(periods[:, 0]))  # (B, 1)
-    line = torch.where(known[..., 0], cycles[..., 0], last) + slope * distance
+    line = torch.where(latest.isnan(), last, latest) + slope * distance
     steep = last + window_slope(z, torch.full_like(slope, LATELY)) * (ahead + 1)
     median = z[:, -LATEST:].nanquantile(0.5, 1, keepdim=True, interpolation="lower")  # (B, 1)
     rest = torch.stack([last.expand(-1, steps), median.expand(-1, steps), line, steep], -1)
-    values = torch.cat([cycles, moved, lifted, rest], -1)
-    masks = torch.cat([known.repeat(1, 1, 3), torch.ones_like(rest, dtype=torch.bool)], -1) & ~values.isnan()
-    return values.nan_to_num(0.0), masks
+    values = torch.cat([cycles.flatten(2), rest], -1)
+    return values.nan_to_num(0.0), ~values.isnan()
+
+
+def past_cycles(z: Tensor, periods: Tensor, steps: int) -> Tensor:
+    """(B, T), (B, S) -> (B, steps, L, S, DEEP): the latest cycles of each season, laid under the horizon; NaN where
+    nothing is known.
+
+    As they were, and moved by as much as each level of L has since: those of LEVELS, and that of the short season. Step
+    t of cycle k of season m is the point m * (ceil((t + 1) / m) - 1 + k) steps before T + t.
+    """
+    ahead, back = (torch.arange(n, device=z.device) for n in (steps, DEEP))
+    m = periods[:, None, :, None]  # (B, 1, S, 1)
+    ahead = ahead[:, None, None]  # (steps, 1, 1)
+    place = z.shape[1] + ahead - m * (ahead // m + back + 1)  # (B, steps, S, DEEP)
+    values, known = look_up(z, place.flatten(2))  # (B, steps, S * DEEP)
+    levels = torch.stack([torch.full_like(periods[:, 0], n) for n in LEVELS] + [periods[:, 0]], 1)
+    moved = season_rise(z, levels, (periods[..., None] * (back + 1)).flatten(1))  # (B, L - 1, S * DEEP)
+    moved = torch.cat([torch.zeros_like(moved[:, :1]), moved], 1)[:, None]
+    laid = torch.where(known[:, :, None], values[:, :, None] + moved, math.nan)
+    return laid.view(*laid.shape[:3], *place.shape[2:])
+
+
+def faded_mean(cycles: Tensor) -> Tensor:
+    """(..., DEEP) cycles, the latest first -> (...): the mean of the known ones, later ones weighing more."""
+    weight = FADE ** torch.arange(DEEP, device=cycles.device) * ~cycles.isnan()
+    mean: Tensor = (cycles.nan_to_num(0.0) * weight).sum(-1) / weight.sum(-1)  # 0 / 0 is NaN
+    return mean
 
 
 def season_rise(z: Tensor, points: Tensor, age: Tensor) -> Tensor:
-    """(B, T), (B,), (B, K) -> (B, K): how much the last `points` lie above those `age` steps before each.
+    """(B, T), (B, L), (B, K) -> (B, L, K): how much the last `points` lie above those `age` steps before each.
 
     A mean over the pairs of which both were observed, RISE at most; NaN where there is none.
     """
-    back = torch.arange(1, min(int(points.max()), RISE) + 1, device=z.device)[None, :, None]  # (1, M, 1)
-    place = (z.shape[1] - back).expand(len(z), -1, -1)  # (B, M, 1)
+    back = torch.arange(1, min(int(points.max()), RISE) + 1, device=z.device)  # (M,)
+    place = (z.shape[1] - back)[None, :, None].expand(len(z), -1, -1)  # (B, M, 1)
     now, seen = look_up(z, place)
     then, known = look_up(z, place - age[:, None])  # (B, M, K)
-    both = seen & known & (back <= points[:, None, None])
-    rise: Tensor = ((now - then) * both).sum(1) / both.sum(1)  # 0 / 0 is NaN
+    both = (seen & known).to(z.dtype)
+    counts = (back <= points[..., None]).to(z.dtype)  # (B, L, M)
+    rise: Tensor = (counts @ ((now - then) * both)) / (counts @ both)  # 0 / 0 is NaN
     return rise
 
 

@@ -10,11 +10,14 @@ from torch import Tensor
 
 from rnn_model.features import (
     CYCLES,
+    FADE,
     LATEST,
     LEAST_ERROR,
     POINT_FEATURES,
+    SINGLE,
     WINDOW_FEATURES,
     candidate_errors,
+    faded_mean,
     lagged,
     last_observed,
     measured_season,
@@ -58,7 +61,7 @@ def test_points_are_now_and_one_season_earlier_with_their_masks() -> None:
     assert view.window.shape == (1, WINDOW_FEATURES)
 
 
-K = len(CYCLES)
+K, ONE, FOUR, LIFTED = len(SINGLE), CYCLES, 2 * CYCLES, 3 * CYCLES  # where those moved by each level begin
 
 
 def test_cycles_of_season_4_are_laid_under_the_horizon() -> None:
@@ -79,8 +82,8 @@ def test_moved_cycles_go_on_from_the_last_value() -> None:
     z = torch.tensor([[10.0, 11, 12, 15, 20, 21, 22, 23]])
     values, known = seasonal_candidates(z, seasons((4, 4, 4)), 2)
     # the latest cycle followed a 15 and now follows a 23; what preceded the one before is not known
-    assert values[0, :, K : 2 * K].tolist() == [[28, 0, 0, 28, 0, 28, 0], [29, 0, 0, 29, 0, 29, 0]]
-    assert known[0, :, K : 2 * K].tolist() == [[True, False, False, True, False, True, False]] * 2
+    assert values[0, :, ONE : ONE + K].tolist() == [[28, 0, 0, 28, 0, 28, 0], [29, 0, 0, 29, 0, 29, 0]]
+    assert known[0, :, ONE : ONE + K].tolist() == [[True, False, False, True, False, True, False]] * 2
 
 
 def test_lifted_cycles_have_risen_as_the_level_did_since() -> None:
@@ -88,15 +91,43 @@ def test_lifted_cycles_have_risen_as_the_level_did_since() -> None:
     values, known = seasonal_candidates(z, seasons((4, 4, 4)), 5)
     # 10 a cycle: every cycle goes on to the 40s; of the cycle before the third one back nothing is known
     rows = [[v, v, 0, v, v, v, v] for v in (40, 41, 42, 43, 40)]
-    assert values[0, :, 2 * K : 3 * K].tolist() == rows
-    assert known[0, :, 2 * K : 3 * K].tolist() == [[True, True, False, True, True, True, True]] * 5
+    assert values[0, :, LIFTED : LIFTED + K].tolist() == rows
+    assert known[0, :, LIFTED : LIFTED + K].tolist() == [[True, True, False, True, True, True, True]] * 5
+
+
+def test_the_mean_of_a_seasons_cycles_fades_and_leaves_out_what_is_missing() -> None:
+    z = torch.tensor([[10.0, 11, 20, NAN, 30, 31]])
+    values, known = seasonal_candidates(z, seasons((2, 2, 2)), 3)
+    even = (30 + 20 * FADE + 10 * FADE**2) / (1 + FADE + FADE**2)
+    odd = (31 + 11 * FADE**2) / (1 + FADE**2)
+    for season in range(3):
+        assert values[0, :, K + season].tolist() == pytest.approx([even, odd, even])
+    assert known[0, :, K : K + 3].all()
+    assert faded_mean(torch.tensor([[NAN] * 8])).isnan().all()
+
+
+def test_a_mean_of_cycles_moves_with_the_level_as_each_of_them_does() -> None:
+    wave = torch.tensor([0.0, 3, 1, -4]).repeat(6) + torch.arange(6).repeat_interleave(4) * 10
+    values, known = seasonal_candidates(wave[None], seasons((4, 4, 4)), 4)
+    for level in (ONE, FOUR, LIFTED):  # of one point, of four, and of the season
+        assert values[0, :, level + K].tolist() == pytest.approx([60, 63, 61, 56])
+        assert known[0, :, level + K].all()
+
+
+def test_four_points_say_more_of_the_level_than_one() -> None:
+    z = torch.zeros(1, 24)
+    z[0, -1] = 8  # the last value alone is out of line
+    values, _ = seasonal_candidates(z, seasons((6, 6, 6)), 3)
+    assert values[0, :, ONE].tolist() == [8] * 3
+    assert values[0, :, FOUR].tolist() == [2] * 3
+    assert values[0, :, FOUR + K].tolist() == pytest.approx([2] * 3)
 
 
 def test_the_level_is_that_of_the_short_season() -> None:
     z = torch.tensor([[0.0, 0, 5, 1, 1, 5, 3, 3, 7]])  # seasons 1 and 3: the level is the last point
     values, known = seasonal_candidates(z, seasons((1, 3, 1)), 3)
-    assert values[0, :, 2 * K + 3].tolist() == [5, 5, 9]  # 3, 3, 7, risen by 7 - 5
-    assert known[0, :, 2 * K + 3].all()
+    assert values[0, :, LIFTED + 3].tolist() == [5, 5, 9]  # 3, 3, 7, risen by 7 - 5
+    assert known[0, :, LIFTED + 3].all()
 
 
 def test_a_missing_point_is_an_unknown_candidate_in_its_own_place_only() -> None:
@@ -112,8 +143,8 @@ def test_a_missing_point_is_an_unknown_candidate_in_its_own_place_only() -> None
 
 def test_a_season_longer_than_the_history_leaves_the_last_value_the_median_and_the_lines() -> None:
     values, known = seasonal_candidates(torch.tensor([[7.0, 7, 7]]), seasons((12, 12, 12)), 2)
-    assert known[0].tolist() == [[False] * (3 * K) + [True] * 4] * 2
-    assert values[0].tolist() == [[0] * (3 * K) + [7] * 4] * 2
+    assert known[0].tolist() == [[False] * (4 * CYCLES) + [True] * 4] * 2
+    assert values[0].tolist() == [[0] * (4 * CYCLES) + [7] * 4] * 2
 
 
 def test_the_last_candidates_are_the_last_value_a_cycle_along_the_slope_and_the_latest_slope() -> None:
@@ -148,11 +179,11 @@ def test_a_season_on_a_line_goes_on_along_the_line() -> None:
 def test_the_rise_compares_the_points_that_both_seasons_have() -> None:
     wave = torch.tensor([0.0, 3, 0, -3]).repeat(3)
     wave[[8, 10, 11]] = NAN  # of the last season one point is left, at its top
-    assert season_rise(wave[None], torch.tensor([4]), torch.tensor([[4, 8]]))[0].tolist() == [0, 0]
+    assert season_rise(wave[None], torch.tensor([[4]]), torch.tensor([[4, 8]])).tolist() == [[[0, 0]]]
     rising = torch.tensor([[1.0, NAN, 4, 6]])
-    assert season_rise(rising, torch.tensor([2]), torch.tensor([[2, 4]]))[0].tolist() == pytest.approx(
-        [3, NAN], nan_ok=True
-    )
+    one, two = season_rise(rising, torch.tensor([[1, 2]]), torch.tensor([[2, 4]]))[0].tolist()
+    assert two == pytest.approx([3, NAN], nan_ok=True)
+    assert one == pytest.approx([NAN, NAN], nan_ok=True)
 
 
 def test_the_slope_of_a_line_is_its_rise_but_for_the_shrinkage() -> None:
@@ -305,7 +336,7 @@ def test_candidates_equal_a_walk_back_cycle_by_cycle(
     z = noise(1, length, seed=seed).masked_fill(noise(1, length, seed=seed + 1) > 1, NAN)
     values, known = seasonal_candidates(z, seasons((short, short * cycles, found)), steps)
     for t in range(steps):
-        for c, (season, back) in enumerate(CYCLES):
+        for c, (season, back) in enumerate(SINGLE):
             m = (short, short * cycles, found)[season]
             place = length + t
             while place >= length:  # the latest point of the same phase that is in the past
