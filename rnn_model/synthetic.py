@@ -19,7 +19,7 @@ Family = Callable[[Rng, Ints, Ints, int], Array]
 DRIFTING = 0.08  # of the seasons of twelve steps or more
 EVOLVING = 0.35  # of the seasons become another over time, and perhaps back again
 SLOW, SHORT = 4, 128  # up to this season, and so many points: yearly and quarterly data, which mostly grow
-LONG_SEASON = {24: 168, 7: 364, 48: 336, 96: 672}  # a day inside a week, a week inside a year
+LONG_SEASON = {24: 168, 7: 364, 13: 52, 48: 336, 96: 672}  # a day inside a week; a week, or a quarter, inside a year
 
 
 def column(values: npt.ArrayLike) -> npt.NDArray[Any]:

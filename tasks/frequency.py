@@ -22,7 +22,7 @@ FIXED = {  # microseconds
 MONTHS = {"MS": 1, "ME": 1, "QS": 3, "QE": 3, "YS": 12, "YE": 12}
 ALIASES = {"T": "min", "H": "h", "d": "D", "M": "ME", "Q": "QE", "Y": "YE", "A": "YE", "AS": "YS", "S": "s"}
 SEASON = {"s": 60, "min": 1440, "h": 24, "D": 7, "B": 5, "W": 1, "MS": 12, "ME": 12, "QS": 4, "QE": 4, "YS": 1, "YE": 1}
-NETWORK_SEASON = {"W": 52}  # weeks have no season in the published tables, but the year still has 52 of them
+NETWORK_SEASON = {"W": 13}  # weeks have no season in the published tables, but quarters and years still have theirs
 DAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 YEAR = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 ANCHORS = {"W": DAYS} | dict.fromkeys(("QS", "QE", "YS", "YE"), YEAR)
@@ -51,8 +51,8 @@ class Frequency:
         return season, long_season_of(season)
 
     def network_periods(self, season: int | None) -> tuple[int, int]:
-        """As `periods`, for a season that was stated: one that says no more than the convention changes nothing."""
-        return self.periods if season in (None, self.season) else (season, long_season_of(season))
+        """As `periods`, for a season that was stated: one of these, or the convention's, changes nothing."""
+        return self.periods if season in (None, self.season, *self.periods) else (season, long_season_of(season))
 
     @property
     def rhythm(self) -> tuple[str, int]:

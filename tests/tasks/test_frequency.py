@@ -136,7 +136,7 @@ def test_unknown_names_are_refused_with_the_allowed_ones(text: str) -> None:
         ("7min", 1, (1, 1)),
         ("D", 7, (7, 364)),
         ("B", 5, (5, 5)),
-        ("W-MON", 1, (52, 52)),
+        ("W-MON", 1, (13, 52)),
         ("2W", 1, (1, 1)),
         ("MS", 12, (12, 12)),
         ("ME", 12, (12, 12)),
