@@ -166,8 +166,10 @@ def test_whole_numbers_as_ids_become_text(read: Read) -> None:
 
 @pytest.mark.parametrize(
     ("freq", "season", "periods"),
-    [("h", None, (24, 168)), ("h", 12, (12, 12)), ("h", 24, (24, 168)), ("h", 168, (24, 168)), ("MS", 6, (6, 6))]
-    + [("W-MON", 52, (13, 52)), ("W-MON", 26, (26, 26))],
+    [
+        *[("h", None, (24, 168)), ("h", 12, (12, 12)), ("h", 24, (24, 168)), ("h", 168, (24, 168)), ("MS", 6, (6, 6))],
+        *[("W-MON", 52, (13, 52)), ("W-MON", 26, (26, 26))],
+    ],
 )
 def test_a_declared_season_replaces_the_frequencys_unless_it_is_one_of_them(
     read: Read, freq: str, season: int | None, periods: tuple[int, int]
