@@ -39,7 +39,7 @@ from tasks.pretrain import fit_corpus
 from tasks.progress import advance, bar
 from tasks.tracking import finite
 
-PERIODS, HORIZON, SEED = (1, 4, 7, 12, 24, 52), 64, 0
+PERIODS, HORIZON, SEED = (1, 4, 7, 12, 13, 24, 52), 64, 0
 MODEL = ModelConfig(width=64, num_layers=2, patch=16, context=1024)
 CELLS = ("lstm", "gru", "elman")
 NAIVE, HISTORY = "SeasonalNaive", BacktestConfig().baseline_history

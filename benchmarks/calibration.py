@@ -22,7 +22,7 @@ from rnn_model.network import Network
 from rnn_model.windows import Floats, Windows, from_arrays, split_windows
 from tasks.config import BASE_FOLDER
 from tasks.forecaster import forecast_windows, known_forecasts
-from tasks.frequency import long_season_of
+from tasks.frequency import stated_periods
 
 TESTS, VALIDATION, HISTORY, FEWEST = 3, 3, 3, 30
 LEVELS = np.array(QUANTILES)
@@ -79,11 +79,11 @@ WAYS: dict[str, Way] = {
 }
 
 
-def load(path: Path, season: int) -> Windows:
+def load(path: Path, freq: str, season: int) -> Windows:
     """Every series of a long Parquet file."""
     frame = pl.read_parquet(path).sort("unique_id", "ds")
     arrays = [g["y"].cast(pl.Float64).to_numpy() for _, g in frame.group_by("unique_id", maintain_order=True)]
-    return from_arrays(arrays, np.tile((season, long_season_of(season)), (len(arrays), 1)))
+    return from_arrays(arrays, np.tile(stated_periods(freq, season), (len(arrays), 1)))
 
 
 def figures(deciles: Floats, truth: Floats) -> tuple[float, float, float]:
@@ -118,7 +118,7 @@ def main(folder: Path, model: Path) -> None:
     print("| set | way | coverage at each test | apart | WQL, relative |\n|---|---|---|---|---|")
     every: dict[str, list[tuple[float, float, float]]] = {name: [] for name in WAYS}
     for name, about in json.loads((folder / "datasets.json").read_text()).items():
-        windows = load(folder / f"{name}.parquet", about["season"])
+        windows = load(folder / f"{name}.parquet", about["freq"], about["season"])
         runs = [tested(network, windows, about["horizon"], back) for back in range(TESTS)]
         for way in WAYS:
             rows = [(c, a, w / run["as decoded"][2]) for run in runs for c, a, w in (run[way],)]

@@ -8,7 +8,7 @@ from prefect import get_run_logger
 from tasks.champion import promote_model
 from tasks.config import BacktestConfig, GateConfig, HorizonConfig, TrackingConfig, WindowConfig
 from tasks.evaluate import backtest_models
-from tasks.frequency import long_season_of, usual_season
+from tasks.frequency import stated_periods
 from tasks.gate import decide
 from tasks.handles import (
     Corpus,
@@ -80,9 +80,8 @@ def prepare_corpus(
     known = target.dataset if target else None
     if not source.given:
         freq = source.freq or (known.freq if known else "")
-        season = source.season or (known.periods[0] if known else usual_season(freq))
-        longest = context + 2 * window.horizon
-        return synthesise(source.synthetic, freq, (season, long_season_of(season)), longest, seed)
+        periods = known.periods if known and not source.season else stated_periods(freq, source.season)
+        return synthesise(source.synthetic, freq, periods, context + 2 * window.horizon, seed)
     validated = validate(read or ingest(source, "source"), source, window.horizon + 1, context)
     log_dataset(run, validated.dataset, "source")
     return collect(validated.dataset, known)

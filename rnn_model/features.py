@@ -1,7 +1,8 @@
 """What is known of a window before any weight: its seasons, what may lie under the horizon, and how good that was.
 
 Shapes: B windows, T points of context in the scaled space (NaN where nothing was observed), H steps, C candidates,
-S = 3 seasons: the short and the long one as stated (equal where there is one), and the one measured in the window.
+S = 3 seasons: the short and the long one as stated (equal where there is one), and the one measured in the window; D
+cycles of each, in V = 4 versions: as it was, and moved by the level of 1 point, of 4 points and of the short season.
 """
 
 import math
@@ -14,10 +15,10 @@ from torch import Tensor
 from rnn_model.scaling import Scale, weights_half_life
 
 SINGLE = ((0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (2, 1), (2, 2))  # (season, how many of its cycles back)
-CYCLES = len(SINGLE) + 3  # these, and of each season the mean of its cycles
-DEEP, FADE = 8, 0.8  # such a mean is of so many cycles, each weighing so much of the one after it
+CYCLE_COUNT = len(SINGLE) + 3  # these, and of each season the mean of its cycles
+DEPTH, FADE = 8, 0.8  # such a mean is of D cycles; each weighs FADE times what the next later one does
 LEVELS = (1, 4)  # latest points that say how far a level has moved; and those of the short season
-CANDIDATES = (2 + len(LEVELS)) * CYCLES + 4  # each as it was, and moved by each level; two values, two lines
+CANDIDATES = (2 + len(LEVELS)) * CYCLE_COUNT + 4  # every version of each; two values, two lines
 POINT_FEATURES = 8  # value, its mask, and both again one season of each kind earlier
 WINDOW_FEATURES = 12 + CANDIDATES
 RISE = 32  # points at most that tell how much a level has risen
@@ -109,9 +110,9 @@ def seasonal_candidates(z: Tensor, periods: Tensor, steps: int) -> tuple[Tensor,
     value; the median of the latest points, which of intermittent demand is nothing; the latest cycle (the last value,
     where that is unknown) carried on along the slope of the window; and the last value along the latest slope.
     """
-    laid = past_cycles(z, periods, steps)  # (B, steps, L, S, DEEP)
+    laid = past_cycles(z, periods, steps)  # (B, steps, V, S, D)
     season, back = torch.tensor(SINGLE, device=z.device).unbind(1)
-    cycles = torch.cat([laid[..., season, back - 1], faded_mean(laid)], -1)  # (B, steps, L, CYCLES)
+    cycles = torch.cat([laid[..., season, back - 1], faded_mean(laid)], -1)  # (B, steps, V, CYCLE_COUNT)
     ahead = torch.arange(steps, device=z.device)[None]  # (1, steps)
     last, latest, m = last_observed(z)[:, None], laid[:, :, 0, 0, 0], periods[:, :1]
     distance = torch.where(latest.isnan(), ahead + 1, m * (ahead // m + 1))  # (B, steps)
@@ -125,33 +126,32 @@ def seasonal_candidates(z: Tensor, periods: Tensor, steps: int) -> tuple[Tensor,
 
 
 def past_cycles(z: Tensor, periods: Tensor, steps: int) -> Tensor:
-    """(B, T), (B, S) -> (B, steps, L, S, DEEP): the latest cycles of each season, laid under the horizon; NaN where
+    """(B, T), (B, S) -> (B, steps, V, S, D): the latest cycles of each season, laid under the horizon; NaN where
     nothing is known.
 
-    As they were, and moved by as much as each level of L has since: those of LEVELS, and that of the short season. Step
-    t of cycle k of season m is the point m * (ceil((t + 1) / m) - 1 + k) steps before T + t.
+    Step t of cycle k of season m is the point m * (ceil((t + 1) / m) - 1 + k) steps before T + t.
     """
-    ahead, back = (torch.arange(n, device=z.device) for n in (steps, DEEP))
+    ahead, back = (torch.arange(n, device=z.device) for n in (steps, DEPTH))
     m = periods[:, None, :, None]  # (B, 1, S, 1)
     ahead = ahead[:, None, None]  # (steps, 1, 1)
-    place = z.shape[1] + ahead - m * (ahead // m + back + 1)  # (B, steps, S, DEEP)
-    values, known = look_up(z, place.flatten(2))  # (B, steps, S * DEEP)
+    place = z.shape[1] + ahead - m * (ahead // m + back + 1)  # (B, steps, S, D)
+    values, known = look_up(z, place.flatten(2))  # (B, steps, S * D)
     levels = torch.stack([torch.full_like(periods[:, 0], n) for n in LEVELS] + [periods[:, 0]], 1)
-    moved = season_rise(z, levels, (periods[..., None] * (back + 1)).flatten(1))  # (B, L - 1, S * DEEP)
+    moved = season_rise(z, levels, (periods[..., None] * (back + 1)).flatten(1))  # (B, V - 1, S * D)
     moved = torch.cat([torch.zeros_like(moved[:, :1]), moved], 1)[:, None]
     laid = torch.where(known[:, :, None], values[:, :, None] + moved, math.nan)
     return laid.view(*laid.shape[:3], *place.shape[2:])
 
 
 def faded_mean(cycles: Tensor) -> Tensor:
-    """(..., DEEP) cycles, the latest first -> (...): the mean of the known ones, later ones weighing more."""
-    weight = FADE ** torch.arange(DEEP, device=cycles.device) * ~cycles.isnan()
+    """(..., D) cycles, the latest first -> (...): the mean of the known ones, later ones weigh more; NaN of none."""
+    weight = FADE ** torch.arange(DEPTH, device=cycles.device) * ~cycles.isnan()
     mean: Tensor = (cycles.nan_to_num(0.0) * weight).sum(-1) / weight.sum(-1)  # 0 / 0 is NaN
     return mean
 
 
 def season_rise(z: Tensor, points: Tensor, age: Tensor) -> Tensor:
-    """(B, T), (B, L), (B, K) -> (B, L, K): how much the last `points` lie above those `age` steps before each.
+    """(B, T), (B, N), (B, K) -> (B, N, K): how much the last `points` lie above those `age` steps before each.
 
     A mean over the pairs of which both were observed, RISE at most; NaN where there is none.
     """
@@ -160,8 +160,9 @@ def season_rise(z: Tensor, points: Tensor, age: Tensor) -> Tensor:
     now, seen = look_up(z, place)
     then, known = look_up(z, place - age[:, None])  # (B, M, K)
     both = (seen & known).to(z.dtype)
-    counts = (back <= points[..., None]).to(z.dtype)  # (B, L, M)
-    rise: Tensor = (counts @ ((now - then) * both)) / (counts @ both)  # 0 / 0 is NaN
+    counts = (back <= points[..., None]).to(z.dtype)  # (B, N, M)
+    with torch.autocast(z.device.type, enabled=False):  # a candidate is no matter of precision
+        rise: Tensor = (counts @ ((now - then) * both)) / (counts @ both)  # 0 / 0 is NaN
     return rise
 
 

@@ -21,7 +21,7 @@ from tasks.config import ForecastConfig, HorizonConfig, StepsConfig, TrackingCon
 from tasks.connection import whole_run_id
 from tasks.forecast_log import Batch, read_log
 from tasks.forecaster import check_freq
-from tasks.frequency import ANY, parse_moment
+from tasks.frequency import ANY, parse_moment, stated_periods
 from tasks.handles import CHAMPION, Dataset, Forecast, Pinned
 from tasks.progress import show_table
 from tasks.registry import checked, contents, registry_name, run_key, store
@@ -149,17 +149,24 @@ def opened(pinned: Pinned, dataset: Dataset) -> tuple[Network, ModelCard]:
     if card.freq == ANY:
         card = card.model_copy(update={"freq": dataset.freq, "periods": dataset.periods, "gaps": dataset.gaps})
     check_freq(card, dataset.freq)
-    check_same("gaps", card.gaps, dataset.gaps)
-    check_same("season", card.periods[0], dataset.periods[0])
+    check_same(card, dataset)
     return network, card
 
 
-def check_same(option: str, made: object, given: object) -> None:
-    """A model forecasts as it was trained; an option that says otherwise is refused, not ignored."""
-    if made != given:
+def check_same(card: ModelCard, dataset: Dataset) -> None:
+    """A model forecasts as it was trained; an option that says otherwise is refused. Raises ConfigError."""
+    if card.gaps != dataset.gaps:
         raise ConfigError(
-            f"the model was made with {option} {made}, the target has {given}; use --target.{option} {made}"
+            f"the model was made with gaps {card.gaps}, the target has {dataset.gaps}; use --target.gaps {card.gaps}"
         )
+    if card.periods == dataset.periods:
+        return
+    wanted = [s for s in (None, card.periods[0]) if stated_periods(dataset.freq, s) == card.periods]
+    remedy = "make the model anew, no option states these"
+    if wanted:
+        remedy = f"use --target.season {wanted[0]}" if wanted[0] else "leave out --target.season"
+    made, given = (" in ".join(map(str, sorted(set(periods)))) for periods in (card.periods, dataset.periods))
+    raise ConfigError(f"the model was made with season {made}, the target has {given}; {remedy}")
 
 
 def check_known_then(card: ModelCard, dataset: Dataset, target: TargetConfig) -> None:

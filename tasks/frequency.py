@@ -48,21 +48,16 @@ class Frequency:
     def periods(self) -> tuple[int, int]:
         """Short and long season in steps, as the network is told; equal where there is one."""
         season = NETWORK_SEASON.get(self.unit, self.season) if self.count == 1 else self.season
-        return season, long_season_of(season)
+        return season, LONG_SEASON.get(season, season)
 
     def network_periods(self, season: int | None) -> tuple[int, int]:
         """As `periods`, for a season that was stated: one of these, or the convention's, changes nothing."""
-        return self.periods if season in (None, self.season, *self.periods) else (season, long_season_of(season))
+        return self.periods if season in (None, self.season, *self.periods) else (season, season)
 
     @property
     def rhythm(self) -> tuple[str, int]:
         """What two frequencies share when they differ in their anchor alone: MS and ME, W-MON and W-SUN."""
         return ("month", MONTHS[self.unit] * self.count) if self.unit in MONTHS else (self.unit, self.count)
-
-
-def long_season_of(season: int) -> int:
-    """The season around a short one, itself where there is none."""
-    return LONG_SEASON.get(season, season)
 
 
 def parse_frequency(text: str) -> Frequency:
@@ -88,9 +83,9 @@ def parse_moment(text: str) -> tuple[datetime, bool]:
         raise ConfigError(f"{text!r} is no ISO 8601 time; give one such as 2024-03-01 or 2024-03-01T06:00") from None
 
 
-def usual_season(text: str) -> int:
-    """The short season of a frequency by name; 1 of any."""
-    return 1 if text == ANY else parse_frequency(text).periods[0]
+def stated_periods(freq: str, season: int | None) -> tuple[int, int]:
+    """Short and long season of a frequency by name, for a season that was stated or none; of any: that one, or 1."""
+    return (season or 1, season or 1) if freq == ANY else parse_frequency(freq).network_periods(season)
 
 
 def grid_position(frequency: Frequency, ds: pl.Expr, first: pl.Expr) -> pl.Expr:

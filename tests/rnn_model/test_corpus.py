@@ -207,8 +207,8 @@ def test_a_season_of_1_is_no_season() -> None:
     assert not seasons(numpy_rng(0, "seasons"), np.ones(50, np.int64), 40).any()
 
 
-def test_a_day_stands_inside_a_week_and_a_week_inside_a_year() -> None:
-    assert long_season(np.array([1, 7, 12, 24, 48, 96])).tolist() == [1, 364, 12, 168, 336, 672]
+def test_a_day_stands_inside_a_week_and_a_week_or_a_quarter_inside_a_year() -> None:
+    assert long_season(np.array([1, 7, 12, 13, 24, 48, 96])).tolist() == [1, 364, 12, 52, 168, 336, 672]
 
 
 @pytest.mark.parametrize("phi", [0.0, 0.8])

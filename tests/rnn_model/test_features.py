@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rnn_model.features import (
-    CYCLES,
+    CYCLE_COUNT,
+    DEPTH,
     FADE,
     LATEST,
     LEAST_ERROR,
@@ -61,7 +62,12 @@ def test_points_are_now_and_one_season_earlier_with_their_masks() -> None:
     assert view.window.shape == (1, WINDOW_FEATURES)
 
 
-K, ONE, FOUR, LIFTED = len(SINGLE), CYCLES, 2 * CYCLES, 3 * CYCLES  # where those moved by each level begin
+K, ONE, FOUR, LIFTED = (
+    len(SINGLE),
+    CYCLE_COUNT,
+    2 * CYCLE_COUNT,
+    3 * CYCLE_COUNT,
+)  # where those moved by each level begin
 
 
 def test_cycles_of_season_4_are_laid_under_the_horizon() -> None:
@@ -100,10 +106,34 @@ def test_the_mean_of_a_seasons_cycles_fades_and_leaves_out_what_is_missing() -> 
     values, known = seasonal_candidates(z, seasons((2, 2, 2)), 3)
     even = (30 + 20 * FADE + 10 * FADE**2) / (1 + FADE + FADE**2)
     odd = (31 + 11 * FADE**2) / (1 + FADE**2)
-    for season in range(3):
-        assert values[0, :, K + season].tolist() == pytest.approx([even, odd, even])
-    assert known[0, :, K : K + 3].all()
-    assert faded_mean(torch.tensor([[NAN] * 8])).isnan().all()
+    assert values[0, :, K].tolist() == pytest.approx([even, odd, even])
+    assert known[0, :, K].all()
+    assert faded_mean(torch.tensor([[NAN] * DEPTH])).isnan().all()
+
+
+def test_each_season_has_a_mean_of_its_own() -> None:
+    z = torch.arange(12.0)[None]
+    values, _ = seasonal_candidates(z, seasons((2, 6, 3)), 1)
+    for column, m in enumerate((2, 6, 3)):
+        back = range(1, 12 // m + 1)
+        mean = sum((12 - m * k) * FADE ** (k - 1) for k in back) / sum(FADE ** (k - 1) for k in back)
+        assert values[0, 0, K + column].item() == pytest.approx(mean)
+
+
+def test_a_mean_is_of_the_latest_cycles_and_forgets_those_before() -> None:
+    z = torch.ones(1, 2 * (DEPTH + 2))
+    z[0, :4] = 1000
+    values, _ = seasonal_candidates(z, seasons((2, 2, 2)), 2)
+    assert values[0, :, K].tolist() == pytest.approx([1, 1])
+    z[0, 4:6] = 1000  # the last that counts
+    assert (seasonal_candidates(z, seasons((2, 2, 2)), 2)[0][0, :, K] > 10).all()
+
+
+def test_candidates_are_the_same_in_a_training_of_half_precision() -> None:
+    z, periods = noise(4, 90).float().cumsum(1), seasons(*[(7, 28, 12)] * 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = seasonal_candidates(z, periods, 12)[0]
+    assert torch.equal(half, seasonal_candidates(z, periods, 12)[0])
 
 
 def test_a_mean_of_cycles_moves_with_the_level_as_each_of_them_does() -> None:
@@ -143,8 +173,8 @@ def test_a_missing_point_is_an_unknown_candidate_in_its_own_place_only() -> None
 
 def test_a_season_longer_than_the_history_leaves_the_last_value_the_median_and_the_lines() -> None:
     values, known = seasonal_candidates(torch.tensor([[7.0, 7, 7]]), seasons((12, 12, 12)), 2)
-    assert known[0].tolist() == [[False] * (4 * CYCLES) + [True] * 4] * 2
-    assert values[0].tolist() == [[0] * (4 * CYCLES) + [7] * 4] * 2
+    assert known[0].tolist() == [[False] * (4 * CYCLE_COUNT) + [True] * 4] * 2
+    assert values[0].tolist() == [[0] * (4 * CYCLE_COUNT) + [7] * 4] * 2
 
 
 def test_the_last_candidates_are_the_last_value_a_cycle_along_the_slope_and_the_latest_slope() -> None:
@@ -181,9 +211,9 @@ def test_the_rise_compares_the_points_that_both_seasons_have() -> None:
     wave[[8, 10, 11]] = NAN  # of the last season one point is left, at its top
     assert season_rise(wave[None], torch.tensor([[4]]), torch.tensor([[4, 8]])).tolist() == [[[0, 0]]]
     rising = torch.tensor([[1.0, NAN, 4, 6]])
-    one, two = season_rise(rising, torch.tensor([[1, 2]]), torch.tensor([[2, 4]]))[0].tolist()
-    assert two == pytest.approx([3, NAN], nan_ok=True)
-    assert one == pytest.approx([NAN, NAN], nan_ok=True)
+    one, two = season_rise(rising, torch.tensor([[1, 2]]), torch.tensor([[1, 2]]))[0].tolist()
+    assert one == pytest.approx([2, NAN], nan_ok=True)  # 6 - 4; of the point before 4 nothing is known
+    assert two == pytest.approx([2, 3], nan_ok=True)  # 4 has nothing before it; 6 - NaN, 4 - 1
 
 
 def test_the_slope_of_a_line_is_its_rise_but_for_the_shrinkage() -> None:
@@ -345,6 +375,12 @@ def test_candidates_equal_a_walk_back_cycle_by_cycle(
             there = place >= 0 and not math.isnan(z[0, place])
             assert known[0, t, c] == there
             assert values[0, t, c] == (z[0, place] if there else 0)
+        for s, m in enumerate((short, short * cycles, found)):
+            places = [length + t - m * (t // m + back) for back in range(1, DEPTH + 1)]
+            pairs = [(z[0, p].item(), FADE**k) for k, p in enumerate(places) if p >= 0 and not math.isnan(z[0, p])]
+            assert known[0, t, K + s] == bool(pairs)
+            mean = sum(v * w for v, w in pairs) / sum(w for _, w in pairs) if pairs else 0
+            assert values[0, t, K + s].item() == pytest.approx(mean, abs=1e-6)
 
 
 def test_last_observed_skips_missing_points_and_is_0_where_there_is_none() -> None:

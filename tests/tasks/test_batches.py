@@ -162,7 +162,7 @@ def test_a_second_writer_waits_and_then_is_told_who_writes(make: Make, monkeypat
     [
         ({"freq": "h"}, "made for freq D, the target has h"),
         ({"gaps": "zero"}, r"made with gaps missing, the target has zero; use --target\.gaps missing"),
-        ({"season": 5}, r"made with season 7, the target has 5; use --target\.season 7"),
+        ({"season": 5}, r"made with season 7 in 364, the target has 5; leave out --target\.season"),
     ],
 )
 def test_a_target_of_another_rhythm_is_refused_with_both(make: Make, options: dict[str, Any], words: str) -> None:

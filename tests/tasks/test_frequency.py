@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from rnn_model.errors import ConfigError
-from tasks.frequency import grid_position, grid_time, guess_frequency, in_range, parse_frequency
+from tasks.frequency import ANY, grid_position, grid_time, guess_frequency, in_range, parse_frequency, stated_periods
 
 CALENDARS = [  # our name, pandas' name, first timestamp on that calendar
     ("s", "s", "2024-02-28 23:59:58"),
@@ -148,6 +148,20 @@ def test_unknown_names_are_refused_with_the_allowed_ones(text: str) -> None:
 def test_season_for_metrics_and_periods_for_the_network(name: str, season: int, periods: tuple[int, int]) -> None:
     frequency = parse_frequency(name)
     assert (frequency.season, frequency.periods) == (season, periods)
+
+
+@pytest.mark.parametrize(
+    ("name", "season", "periods"),
+    [
+        *[("W", None, (13, 52)), ("W", 1, (13, 52)), ("W", 13, (13, 52)), ("W", 52, (13, 52)), ("W", 26, (26, 26))],
+        *[("4W", 13, (13, 13)), ("15min", 24, (24, 24)), ("D", 364, (7, 364)), ("h", 168, (24, 168))],
+        *[(ANY, None, (1, 1)), (ANY, 24, (24, 24))],
+    ],
+)
+def test_a_stated_season_stands_alone_unless_it_is_one_of_the_frequencys_own(
+    name: str, season: int | None, periods: tuple[int, int]
+) -> None:
+    assert stated_periods(name, season) == periods
 
 
 @pytest.mark.parametrize(

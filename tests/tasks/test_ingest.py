@@ -165,17 +165,17 @@ def test_whole_numbers_as_ids_become_text(read: Read) -> None:
 
 
 @pytest.mark.parametrize(
-    ("freq", "season", "periods"),
+    ("freq", "stated", "season", "periods"),
     [
-        *[("h", None, (24, 168)), ("h", 12, (12, 12)), ("h", 24, (24, 168)), ("h", 168, (24, 168)), ("MS", 6, (6, 6))],
-        *[("W-MON", 52, (13, 52)), ("W-MON", 26, (26, 26))],
+        *[("h", None, 24, (24, 168)), ("h", 12, 12, (12, 12)), ("h", 168, 168, (24, 168)), ("MS", 6, 6, (6, 6))],
+        *[("W-MON", None, 1, (13, 52)), ("W-MON", 52, 52, (13, 52)), ("W-MON", 26, 26, (26, 26))],
     ],
 )
-def test_a_declared_season_replaces_the_frequencys_unless_it_is_one_of_them(
-    read: Read, freq: str, season: int | None, periods: tuple[int, int]
+def test_a_declared_season_is_that_of_the_metrics_and_of_the_network_unless_it_has_it(
+    read: Read, freq: str, stated: int | None, season: int, periods: tuple[int, int]
 ) -> None:
-    dataset = read(CLEAN, freq=freq, season=season)
-    assert (dataset.season, dataset.periods) == (season or periods[0], periods)
+    dataset = read(CLEAN, freq=freq, season=stated)
+    assert (dataset.season, dataset.periods) == (season, periods)
 
 
 # times

@@ -8,15 +8,17 @@ import numpy as np
 import polars as pl
 import pytest
 
+from flows import stages
 from rnn_model.checkpoint import ModelCard, load_model, save_model, weights_digest
 from rnn_model.config import FitConfig, ModelConfig, SyntheticConfig
 from rnn_model.errors import DataError, IntegrityError
 from rnn_model.network import build_network
 from rnn_model.training import Watch
 from rnn_model.windows import from_arrays, load_windows
-from tasks.config import TrackingConfig
-from tasks.handles import Corpus, Dataset
+from tasks.config import HorizonConfig, TrackingConfig
+from tasks.handles import Corpus, Dataset, Run
 from tasks.pretrain import STRETCH, collect_windows, fit_corpus, start_from, stretches, synthesise
+from tasks.series_config import SourceConfig
 
 Stored = Callable[..., Dataset]
 TINY = ModelConfig(width=8, num_layers=1, patch=4, context=16)
@@ -111,6 +113,20 @@ def test_the_corpus_holds_the_targets_season_and_none(data_folder: Path) -> None
     made = synthesise.fn(SMALL, "MS", (12, 12), 48, seed=0)
     assert (made.freq, made.periods, made.series) == ("MS", (12, 12), 16)
     assert json.loads((made.folder / "about.json").read_text())["periods"] == [1, 12]
+
+
+@pytest.mark.parametrize(
+    ("freq", "season", "periods"),
+    [("W", None, (13, 52)), ("W", 52, (13, 52)), ("h", 168, (24, 168)), ("h", 12, (12, 12)), ("MS", None, (12, 12))],
+)
+def test_a_corpus_is_made_for_the_seasons_that_a_target_would_state(
+    data_folder: Path, monkeypatch: pytest.MonkeyPatch, freq: str, season: int | None, periods: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(stages, "synthesise", synthesise.fn)
+    source = SourceConfig(freq=freq, season=season, synthetic=SMALL)
+    run = Run(uri="", experiment_id="", run_id="", name="")
+    made = stages.prepare_corpus(source, HorizonConfig(horizon=4), 32, None, 0, run)
+    assert made.periods == periods
 
 
 def test_declared_periods_come_before_the_targets(data_folder: Path) -> None:
