@@ -62,12 +62,8 @@ def test_points_are_now_and_one_season_earlier_with_their_masks() -> None:
     assert view.window.shape == (1, WINDOW_FEATURES)
 
 
-K, ONE, FOUR, LIFTED = (
-    len(SINGLE),
-    CYCLE_COUNT,
-    2 * CYCLE_COUNT,
-    3 * CYCLE_COUNT,
-)  # where those moved by each level begin
+K = len(SINGLE)
+ONE, FOUR, LIFTED = (n * CYCLE_COUNT for n in (1, 2, 3))  # where those moved by each level begin
 
 
 def test_cycles_of_season_4_are_laid_under_the_horizon() -> None:

@@ -1,6 +1,7 @@
 """What was published is not made again, and stands whatever happens afterwards."""
 
 import errno
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from tasks import forecast as stage
 from tasks.config import ForecastConfig, TrackingConfig
 from tasks.forecast import pin
 from tasks.forecast_log import forecasts_folder, published
+from tasks.handles import Dataset
 
 # ---- once
 
@@ -168,3 +170,16 @@ def test_a_second_writer_waits_and_then_is_told_who_writes(make: Make, monkeypat
 def test_a_target_of_another_rhythm_is_refused_with_both(make: Make, options: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         make(GOOD, **options)
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ((5, 5), "made with season 5, the target has 13 in 52; use --target.season 5"),
+        ((52, 52), "made with season 52, the target has 13 in 52; make the model anew, no option states these"),
+    ],
+)
+def test_an_option_is_advised_only_where_it_helps(made: tuple[int, int], words: str) -> None:
+    dataset = Dataset.model_construct(freq="W", periods=(13, 52), gaps="missing")
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        stage.check_same(card(freq="W", periods=made), dataset)
