@@ -10,14 +10,14 @@ from torch import Tensor
 
 from rnn_model.config import HORIZON_LIMIT, MEDIAN, ModelConfig
 from rnn_model.errors import ConfigError
-from rnn_model.features import lagged, naive_errors, recency
+from rnn_model.features import lagged, naive_errors, recency, window_slope
 from rnn_model.network import Network
 from rnn_model.scaling import weights_half_life
 
 PREDICT_BATCH = 512  # windows per pass: bounds memory
 LIMIT = 1.5  # forecasts reach at most this many trained horizons
-MARGIN = 1.1  # a naive error this much larger speaks against logarithms
-GROWTH = 2.0  # logarithms reach so far beyond the largest observed one, or as far as they have ranged
+RISEN, GROWING = 1.5, 0.2  # what has risen by that factor, and does by that share of the naive error, grows
+REACH = 2.0  # logarithms reach so far beyond the largest observed one, or as far as they have ranged
 LOG_LIMIT = 700.0  # exp overflows at 709
 FARTHEST = 20.0  # arcsinh units; observed points reach 15 (the spread has a floor), and sinh overflows at 710
 
@@ -80,34 +80,36 @@ def _roll(network: Network, context: Tensor, periods: Tensor, horizon: int) -> T
 
 
 def _views_averaged(network: Network, context: Tensor, periods: Tensor, horizon: int) -> Tensor:
-    """Mean of the forecast of the values and, where `log_fits`, of that of their logarithms."""
+    """Mean of the forecast of the values and, of a series that `grows`, of that of its logarithms."""
     deciles = _flip_averaged(network, context, periods, horizon)
-    rows = log_fits(context, periods[:, 0]).nonzero().squeeze(1)
+    rows = grows(context, periods[:, 0]).nonzero().squeeze(1)
     if len(rows):
         logs = context[rows].log()
         least = logs.nan_to_num(math.inf).amin(1, keepdim=True)  # (R, 1)
         most = logs.nan_to_num(-math.inf).amax(1, keepdim=True)
-        bound = (most + (most - least).clamp_min(GROWTH)).clamp_max(LOG_LIMIT)
+        bound = (most + (most - least).clamp_min(REACH)).clamp_max(LOG_LIMIT)
         ahead = _flip_averaged(network, logs - least + 1, periods[rows], horizon) + (least - 1)[..., None]
         deciles[rows] = 0.5 * (deciles[rows].clamp_min(0.0) + torch.minimum(ahead, bound[..., None]).exp())
     return deciles
 
 
-def log_fits(context: Tensor, period: Tensor) -> Tensor:
-    """(B, T), (B,) -> (B,): whether all that was observed is positive, and a naive forecast of the logarithms errs no
-    more than MARGIN times one of the values.
+def grows(context: Tensor, period: Tensor) -> Tensor:
+    """(B, T), (B,) -> (B,): whether all that was observed is positive, has risen by a factor, and goes on to do so.
 
-    Both are measured in units of the geometric mean, in which they are comparable (Box and Cox, 1964, "An analysis of
-    transformations"); recent points count most.
+    The line through the logarithms has risen by log RISEN over the window; and lately it does by GROWING times the
+    naive error, of one step or of one season, whichever errs less. A fall counts as a rise does.
     """
     observed = ~context.isnan()
     positive = observed.any(1) & ((context > 0) | ~observed).all(1)
     logs = torch.where(positive[:, None], context, math.nan).log()
-    weight = recency(logs, weights_half_life(period)) * observed
+    half_life, count = weights_half_life(period), observed.sum(1, keepdim=True).clamp_min(1)  # (B, 1) each
+    weight = recency(logs, half_life) * observed
     logs = logs - (weight * logs.nan_to_num(0.0)).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
     lags = torch.stack([torch.ones_like(period), period], -1)  # (B, 2)
-    errors = [naive_errors(z, *lagged(z, lags), period).amin(1) for z in (logs, logs.exp())]  # (B,) each
-    return positive & (errors[0] <= MARGIN * errors[1])
+    error, better = naive_errors(logs, *lagged(logs, lags), period).min(1, keepdim=True)  # (B, 1) each
+    lately = window_slope(logs, half_life).abs() * lags.gather(1, better) >= GROWING * error
+    risen = window_slope(logs, count).abs() * count >= math.log(RISEN)
+    return positive & (lately & risen)[:, 0]
 
 
 def _flip_averaged(network: Network, context: Tensor, periods: Tensor, horizon: int) -> Tensor:

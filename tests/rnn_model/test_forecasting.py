@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rnn_model import forecasting
 from rnn_model.errors import ConfigError
-from rnn_model.forecasting import check_horizon, fit_context, log_fits, predict
+from rnn_model.forecasting import check_horizon, fit_context, grows, predict
 from rnn_model.network import MEDIAN, Network
 
 NAN = float("nan")
@@ -133,44 +133,51 @@ def test_a_context_is_cut_or_padded_on_the_left_to_what_the_network_sees(
 # ---- logarithms
 
 
-def positive(windows: int = 3, length: int = 32) -> Tensor:
-    return (3 + history(windows, length)).exp()
+def growing(windows: int = 3, length: int = 32) -> Tensor:
+    return (3 + 0.1 * torch.arange(length) + 0.1 * history(windows, length)).exp()
 
 
 @pytest.mark.parametrize(
-    ("window", "fits"),
+    ("window", "period", "expected"),
     [
-        ([10.0, 20, 40, 80, 160, 320], True),  # grows by a factor
-        ([100.0, 103, 106, 109, 112, 115], True),  # a tie: both views are as good
-        ([5.0, 5, 5, 5, 5, 5], True),
-        ([7.0], True),
-        ([NAN, 3, NAN, 4, 5, 4], True),
-        ([100.0, 101] * 8 + [1e-6] + [100, 102] * 8, False),  # a dip that only logarithms see
-        ([10.0, 20, 0, 80, 160, 320], False),
-        ([-10.0, -20, -40, -80, -160, -320], False),
-        ([NAN, NAN], False),
+        ([10.0, 20, 40, 80, 160, 320], 1, True),
+        ([320.0, 160, 80, 40, 20, 10], 1, True),  # a fall by a factor
+        ([NAN, 3, NAN, 6, 12, 24, 48, 96, NAN, 400], 1, True),
+        ([100.0, 103, 106, 109, 112, 115], 1, False),  # too little for logarithms to differ
+        ([10.0, 40, 8, 30, 14, 60, 9, 36, 12, 20, 11, 48], 1, False),  # risen, but by less than chance
+        ([10 * 1.03**t for t in range(30)] + 24 * [24.0, 25.5], 1, False),  # not lately
+        ([10 * 1.1**t * (1, 3, 9, 27)[t % 4] for t in range(24)], 4, True),  # beside its season
+        ([100.0, 101] * 8 + [1e-6] + [100, 102] * 8, 1, False),  # a dip that only logarithms see
+        ([5.0, 5, 5, 5, 5, 5], 1, False),
+        ([7.0], 1, False),
+        ([10.0, 20, 0, 80, 160, 320], 1, False),
+        ([-10.0, -20, -40, -80, -160, -320], 1, False),
+        ([NAN, NAN], 1, False),
     ],
 )
-def test_logarithms_are_for_positive_series_that_they_do_not_make_harder(window: list[float], fits: bool) -> None:
+def test_logarithms_are_for_positive_series_that_go_on_to_grow(
+    window: list[float], period: int, expected: bool
+) -> None:
     context = torch.tensor([window], dtype=torch.float64)
-    assert log_fits(context, torch.tensor([1])).tolist() == [fits]
+    assert grows(context, torch.tensor([period])).tolist() == [expected]
+    assert grows(1e-9 * context, torch.tensor([period])).tolist() == [expected]
 
 
 def test_what_grows_by_a_factor_is_forecast_to_grow_faster_than_along_its_slope(fresh: Build) -> None:
-    network, growing = fresh(), (1.2 ** torch.arange(32.0, dtype=torch.float64))[None]
-    both = predict(network, growing, seasons(1), 8)
+    network, values = fresh(), (1.2 ** torch.arange(32.0, dtype=torch.float64))[None]
+    both = predict(network, values, seasons(1), 8)
     values_alone = (
-        predict(network, growing - growing.mean(), seasons(1), 8) + growing.mean()
+        predict(network, values - values.mean(), seasons(1), 8) + values.mean()
     )  # not positive: no logarithms
     assert (both[0, :, MEDIAN] > values_alone[0, :, MEDIAN]).all()
 
 
-def test_a_positive_forecast_is_half_that_of_the_logarithms_which_rise_no_farther_than_they_have_ranged(
+def test_a_growing_forecast_is_half_that_of_the_logarithms_which_rise_no_farther_than_they_have_ranged(
     lively: Build,
 ) -> None:
-    network, values = lively(), positive()
+    network, values = lively(), growing()
     with torch.no_grad():
-        network.readout.weight.mul_(4.0)  # wild enough to reach the bound
+        network.readout.weight.mul_(40.0)  # wild enough to reach the bound
     logs = values.log()
     shift = logs.amin(1, keepdim=True) + 100  # negative everywhere, so it has no logarithms of its own
     of_logs = (predict(network, logs - shift, seasons(3), 8) + shift[..., None]).exp()
@@ -182,8 +189,8 @@ def test_a_positive_forecast_is_half_that_of_the_logarithms_which_rise_no_farthe
     torch.testing.assert_close(predict(network, values, seasons(3), 8), half, rtol=1e-3, atol=1e-3)
 
 
-def test_a_series_that_is_not_positive_does_not_change_its_neighbours_forecast(lively: Build) -> None:
-    network, mixed = lively(), torch.cat([positive(2), history(2)])
+def test_a_series_that_does_not_grow_does_not_change_its_neighbours_forecast(lively: Build) -> None:
+    network, mixed = lively(), torch.cat([growing(2), history(2)])
     together = predict(network, mixed, seasons(4), 8)
     alone = torch.cat([predict(network, part, seasons(2), 8) for part in mixed.split(2)])
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
