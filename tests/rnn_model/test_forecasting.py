@@ -144,9 +144,14 @@ def growing(windows: int = 3, length: int = 32) -> Tensor:
         ([320.0, 160, 80, 40, 20, 10], 1, True),  # a fall by a factor
         ([NAN, 3, NAN, 6, 12, 24, 48, 96, NAN, 400], 1, True),
         ([100.0, 103, 106, 109, 112, 115], 1, False),  # too little for logarithms to differ
-        ([10.0, 40, 8, 30, 14, 60, 9, 36, 12, 20, 11, 48], 1, False),  # risen, but by less than chance
+        ([5.0, 20, 4, 30, 14, 60, 19, 86, 32, 120, 41, 190], 1, False),  # risen, but by less than chance
         ([10 * 1.03**t for t in range(30)] + 24 * [24.0, 25.5], 1, False),  # not lately
         ([10 * 1.1**t * (1, 3, 9, 27)[t % 4] for t in range(24)], 4, True),  # beside its season
+        ([100 * 1.01**t * math.exp(0.5 * math.sin(math.pi * t / 6)) for t in range(96)], 12, True),
+        ([100 * 1.03**t * math.exp(0.5 * math.sin(math.pi * t / 6)) for t in range(96)], 12, True),  # and faster
+        ([100 * math.exp(0.5 * math.sin(math.pi * t / 6)) for t in range(14)], 12, False),  # two pairs a season apart
+        ([x for t in range(20) for x in (1.1**t, NAN, NAN, NAN)], 4, True),  # one in four is known
+        ([1.0, 100], 1, False),  # no error is known
         ([100.0, 101] * 8 + [1e-6] + [100, 102] * 8, 1, False),  # a dip that only logarithms see
         ([5.0, 5, 5, 5, 5, 5], 1, False),
         ([7.0], 1, False),
@@ -189,9 +194,15 @@ def test_a_growing_forecast_is_half_that_of_the_logarithms_which_rise_no_farther
     torch.testing.assert_close(predict(network, values, seasons(3), 8), half, rtol=1e-3, atol=1e-3)
 
 
-def test_a_series_that_does_not_grow_does_not_change_its_neighbours_forecast(lively: Build) -> None:
-    network, mixed = lively(), torch.cat([growing(2), history(2)])
-    together = predict(network, mixed, seasons(4), 8)
+def test_a_positive_series_that_does_not_grow_is_forecast_by_its_values_alone(lively: Build) -> None:
+    network, level = lively(), (3 + history(3)).exp()
+    of_values = predict(network, level - 1e5, seasons(3), 8) + 1e5  # not positive: no logarithms
+    torch.testing.assert_close(predict(network, level, seasons(3), 8), of_values.clamp_min(0), rtol=1e-4, atol=1e-4)
+
+
+def test_series_that_do_not_grow_do_not_change_their_neighbours_forecast(lively: Build) -> None:
+    network, mixed = lively(), torch.cat([growing(2), history(2), (3 + history(2)).exp()])
+    together = predict(network, mixed, seasons(6), 8)
     alone = torch.cat([predict(network, part, seasons(2), 8) for part in mixed.split(2)])
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
 
