@@ -16,7 +16,7 @@ from rnn_model.scaling import weights_half_life
 
 PREDICT_BATCH = 512  # windows per pass: bounds memory
 LIMIT = 1.5  # forecasts reach at most this many trained horizons
-RISEN, GROWING = 1.5, 0.2  # what has risen by that factor, and does by that share of the naive error, grows
+RISEN, GROWING = 1.5, 0.2  # a rise by that factor (of a shrunk line), and that share of the naive error, is growth
 REACH = 2.0  # logarithms reach so far beyond the largest observed one, or as far as they have ranged
 LOG_LIMIT = 700.0  # exp overflows at 709
 FARTHEST = 20.0  # arcsinh units; observed points reach 15 (the spread has a floor), and sinh overflows at 710
