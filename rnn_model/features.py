@@ -74,18 +74,18 @@ def window_features(z: Tensor, scale: Scale, periods: Tensor, strength: Tensor) 
     return torch.cat([zero.clamp(-8, 8) / 4 * zeros[:, None], logs, rest], -1)
 
 
-def naive_errors(z: Tensor, then: Tensor, known: Tensor, period: Tensor) -> Tensor:
+def naive_errors(z: Tensor, then: Tensor, known: Tensor, period: Tensor, untold: float = 1.0) -> Tensor:
     """z (B, T) and its lags (B, T, K) as `lagged` gives them, (B,) -> (B, K): mean |z_t - z_{t - lag}|, weighted as
     the scale is.
 
-    The spread of z, 1, of a lag of which fewer than FEW pairs are known: one that agrees by chance is no evidence.
-    LEAST_ERROR at least.
+    `untold`, by default the spread of z, of a lag of which fewer than FEW pairs are known: one that agrees by chance is
+    no evidence. LEAST_ERROR at least.
     """
     both = known & ~z.isnan()[..., None]
     weight = both * recency(z, weights_half_life(period))[..., None]
     total = weight.sum(1)  # (B, K)
     error = (weight * (z.nan_to_num(0.0)[..., None] - then).abs()).sum(1) / total.clamp_min(1e-30)
-    return torch.where(both.sum(1) >= FEW, error, 1.0).clamp_min(LEAST_ERROR)
+    return torch.where(both.sum(1) >= FEW, error, untold).clamp_min(LEAST_ERROR)
 
 
 def predictability(z: Tensor, periods: Tensor) -> Tensor:

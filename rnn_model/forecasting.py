@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rnn_model.config import HORIZON_LIMIT, MEDIAN, ModelConfig
 from rnn_model.errors import ConfigError
-from rnn_model.features import FEW, lagged, naive_errors, window_slope
+from rnn_model.features import lagged, naive_errors, window_slope
 from rnn_model.network import Network
 from rnn_model.scaling import weights_half_life
 
@@ -97,20 +97,18 @@ def grows(context: Tensor, period: Tensor) -> Tensor:
     """(B, T), (B,) -> (B,): whether all that was observed is positive, has risen by a factor, and goes on to do so.
 
     The line through the logarithms, shrunk as `window_slope` is, rises by log RISEN from the first observed point on;
-    and lately, in a step or in a season, by GROWING times the naive error of as many steps, if that is known of FEW
+    and lately, in a step or in a season, by GROWING times the naive error of as many steps, where that is told by FEW
     pairs of points. A fall counts as a rise does.
     """
     observed = ~context.isnan()
     positive = observed.any(1) & ((context > 0) | ~observed).all(1)
     logs = torch.where(positive[:, None], context, math.nan).log()
     lags = torch.stack([torch.ones_like(period), period], -1)  # (B, 2)
-    then, known = lagged(logs, lags)  # (B, T, 2) each
-    told = (known & observed[..., None]).sum(1) >= FEW  # (B, 2)
-    lately = window_slope(logs, weights_half_life(period)).abs() * lags  # (B, 2)
-    clear = (lately >= GROWING * naive_errors(logs, then, known, period)) & told
+    errors = naive_errors(logs, *lagged(logs, lags), period, untold=math.inf)  # (B, 2)
+    lately = window_slope(logs, weights_half_life(period)).abs() * lags >= GROWING * errors  # (B, 2)
     span = context.shape[1] - observed.int().argmax(1, keepdim=True)  # (B, 1)
     risen = window_slope(logs, span).abs() * span >= math.log(RISEN)
-    return positive & clear.any(1) & risen[:, 0]
+    return positive & lately.any(1) & risen[:, 0]
 
 
 def _flip_averaged(network: Network, context: Tensor, periods: Tensor, horizon: int) -> Tensor:
