@@ -19,6 +19,7 @@ LIMIT = 1.5  # forecasts reach at most this many trained horizons
 RISEN, GROWING = 1.5, 0.2  # a rise by that factor (of a shrunk line), and that share of the naive error, is growth
 REACH = 2.0  # logarithms reach so far beyond the largest observed one, or as far as they have ranged
 LOG_LIMIT = 700.0  # exp overflows at 709
+RESTING = 0.25  # share of zeros from which on a series, such as intermittent demand, rests on zero
 FARTHEST = 20.0  # arcsinh units; observed points reach 15 (the spread has a floor), and sinh overflows at 710
 
 
@@ -112,9 +113,20 @@ def grows(context: Tensor, period: Tensor) -> Tensor:
 
 
 def _flip_averaged(network: Network, context: Tensor, periods: Tensor, horizon: int) -> Tensor:
-    """Mean of the forecast and the mirrored forecast of the mirrored past: what has no sign bias."""
-    both, scale = network(torch.cat([context, -context]), torch.cat([periods, periods]), horizon)
-    natural = scale.invert(both.clamp(-FARTHEST, FARTHEST))  # (2B, H, Q)
-    straight, mirrored = natural.chunk(2)
-    mean: Tensor = 0.5 * (straight - mirrored.flip(-1))
+    """Mean of the forecast and the mirrored forecast of the mirrored past: what has no sign bias.
+
+    A series that `rests_on_zero` is no more itself upside down, and is only seen as it is.
+    """
+    rows = (~rests_on_zero(context)).nonzero().squeeze(1)
+    both, scale = network(torch.cat([context, -context[rows]]), torch.cat([periods, periods[rows]]), horizon)
+    natural = scale.invert(both.clamp(-FARTHEST, FARTHEST))  # (B + R, H, Q)
+    deciles, mirrored = natural.split([len(context), len(rows)])
+    mean: Tensor = deciles.index_copy(0, rows, 0.5 * (deciles[rows] - mirrored.flip(-1)))
     return mean
+
+
+def rests_on_zero(context: Tensor) -> Tensor:
+    """(B, T) -> (B,): whether nothing observed was negative and a share of at least RESTING was zero."""
+    observed = (~context.isnan()).sum(1)
+    zeros = (context == 0).sum(1)
+    return (zeros > 0) & (zeros >= RESTING * observed) & ~(context < 0).any(1)

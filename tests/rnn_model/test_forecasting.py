@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rnn_model import forecasting
 from rnn_model.errors import ConfigError
-from rnn_model.forecasting import check_horizon, fit_context, grows, predict
+from rnn_model.forecasting import check_horizon, fit_context, grows, predict, rests_on_zero
 from rnn_model.network import MEDIAN, Network
 
 NAN = float("nan")
@@ -205,6 +205,37 @@ def test_series_that_do_not_grow_do_not_change_their_neighbours_forecast(lively:
     together = predict(network, mixed, seasons(6), 8)
     alone = torch.cat([predict(network, part, seasons(2), 8) for part in mixed.split(2)])
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+
+
+def test_what_rests_on_zero_is_forecast_as_it_is_alone(lively: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, demand = lively(), torch.where(history(4) > 0.3, history(4).abs(), 0.0)  # mostly zeros
+    demand[3] = history(1)[0].abs()  # no zero at all
+    shown: list[Tensor] = []
+    forward = network.forward
+    monkeypatch.setattr(network, "forward", lambda context, *rest: (shown.append(context), forward(context, *rest))[1])
+    together = predict(network, demand, seasons(4), 8)
+    assert torch.equal(shown[0], torch.cat([demand, -demand[3:]]))
+    deciles, scale = forward(demand[:3], seasons(3), 8)
+    torch.testing.assert_close(together[:3], scale.invert(deciles.detach()).clamp_min(0), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("values", "rests"),
+    [
+        ([0.0, 0, 0, 5], True),
+        ([0.0, 1, 2, 5], True),  # a quarter
+        ([0.0, 1, 2, 5, 6], False),
+        ([0.0, NAN, 2, 5, NAN, 1], True),
+        ([0.0, 0, 0, -5], False),
+        ([1.0, 2, 3, 4], False),
+        ([0.0, 0, 0, 0], True),
+        ([NAN, NAN, NAN, NAN], False),
+    ],
+)
+def test_a_series_rests_on_zero_where_a_quarter_of_it_is_zero_and_nothing_below(
+    values: list[float], rests: bool
+) -> None:
+    assert rests_on_zero(torch.tensor([values])).tolist() == [rests]
 
 
 # ---- odd series; test_network.py has more of them
