@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from rnn_model.config import MEDIAN, FitConfig
 from rnn_model.errors import ConfigError, DataError, TrainingError
 from rnn_model.features import predictability
+from rnn_model.forecasting import predict
 from rnn_model.losses import pinball, squared
 from rnn_model.network import Network, PlainForecaster
 from rnn_model.parallel import first_of_team, mean_over_team, own_device, share_of, spread, team
 from rnn_model.resume import State, States
+from rnn_model.scaling import Scale, window_scale
 from rnn_model.schedule import averaged, learning_rate, pull_back, update_average
 from rnn_model.windows import Batch
 
@@ -222,34 +224,48 @@ def train_step(
     return value, norm
 
 
-def batch_loss(network: nn.Module, batch: Batch, per_window: bool = False) -> Tensor:
-    """The training loss of one batch in the scaled space: a scalar, or (B,)."""
-    device = next(network.parameters()).device
-    context, target, periods = (part.to(device, non_blocking=True) for part in batch)
+def batch_loss(network: nn.Module, batch: Batch) -> Tensor:
+    """The training loss of one batch in the scaled space, a scalar."""
+    context, target, periods = on_device(network, batch)
     deciles, scale = network(context, periods, target.shape[1])
-    target = scale.apply(target)  # (B, H)
+    return scaled_loss(network, deciles.float(), scale, Batch(context, target, periods))
+
+
+def scaled_loss(network: nn.Module, deciles: Tensor, scale: Scale, batch: Batch, per_window: bool = False) -> Tensor:
+    """Deciles (B, H, Q) in the scaled space against a batch in the data's units: a scalar, or (B,)."""
+    target = scale.apply(batch.target)  # (B, H)
     if isinstance(getattr(network, "module", network), PlainForecaster):
-        return squared(deciles.float(), target, per_window)
-    return pinball(deciles.float(), target, per_window, weight=predictability(scale.apply(context), periods))
+        return squared(deciles, target, per_window)
+    weight = predictability(scale.apply(batch.context), batch.periods)
+    return pinball(deciles, target, per_window, weight=weight)
+
+
+def on_device(network: nn.Module, batch: Batch) -> Batch:
+    """The batch where the network is."""
+    device = next(network.parameters()).device
+    return Batch(*(part.to(device, non_blocking=True) for part in batch))
 
 
 def window_losses(network: Network, batches: Sequence[Batch]) -> Tensor:
-    """(N,) the loss of every window of the batches, float64, NaN of one without any observed target.
+    """(N,) the loss of the forecast of every window of the batches, float64, NaN of one without any observed target.
 
-    The network's mode is restored. Raises TrainingError for a loss that is not finite.
+    The forecast is the one that `predict` makes of several views: what is validated is what will be used. The
+    network's mode is restored. Raises TrainingError for a loss that is not finite.
     """
-    was_training = network.training
-    network.eval()
-    try:
-        with torch.no_grad():
-            losses = [batch_loss(network, batch, per_window=True).double().cpu() for batch in batches]
-    finally:
-        network.train(was_training)
+    losses = [forecast_losses(network, on_device(network, batch)).double().cpu() for batch in batches]
     joined = torch.cat([torch.zeros(0, dtype=torch.float64), *losses])
     if not joined.isfinite().all():
         raise TrainingError("the validation loss is not finite; look for extreme values in the validation windows")
     blank = torch.cat([torch.zeros(0, dtype=torch.bool), *(batch.target.isnan().all(1) for batch in batches)])
     return joined.masked_fill(blank, math.nan)
+
+
+def forecast_losses(network: Network, batch: Batch) -> Tensor:
+    """(B,) the loss of each window's forecast in the scaled space."""
+    deciles = predict(network, batch.context, batch.periods, batch.target.shape[1])  # (B, H, Q)
+    scale = window_scale(batch.context, batch.periods[:, 0])
+    scaled = scale.apply(deciles.flatten(1)).view(deciles.shape)
+    return scaled_loss(network, scaled, scale, batch, per_window=True)
 
 
 def judge(network: Network, material: Material) -> float:

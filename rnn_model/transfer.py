@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 
 from rnn_model.config import FitConfig
+from rnn_model.forecasting import rests_on_zero
 from rnn_model.network import Network, build_network
+from rnn_model.seeding import torch_rng
 from rnn_model.training import (
     FitResult,
     Material,
@@ -28,19 +30,29 @@ from rnn_model.training import (
     validate,
     window_losses,
 )
-from rnn_model.windows import Ints
+from rnn_model.windows import Batch, Ints
 
-Strategy = Literal["zero-shot", "full", "biases", "head", "gradual", "l2", "scratch", "average"]
+Strategy = Literal["zero-shot", "full", "biases", "head", "gradual", "l2", "scratch", "average", "mirrored"]
 RATE = {
     "full": 1.0,
+    "mirrored": 1.0,
     "gradual": 1.0,
     "l2": 1.0,
     "head": 3.0,
     "biases": 10.0,
     "scratch": 5.0,
 }  # times the fine-tuning rate: fewer weights, larger steps
-NEAREST: tuple[Strategy, ...] = ("average", "biases", "head", "l2", "gradual", "full", "scratch")  # to zero-shot first
-TUNED: tuple[Strategy, ...] = ("full", "l2", "gradual", "biases", "head")  # what an average can be made of
+NEAREST: tuple[Strategy, ...] = (  # to zero-shot first
+    "average",
+    "biases",
+    "head",
+    "l2",
+    "gradual",
+    "mirrored",
+    "full",
+    "scratch",
+)
+TUNED: tuple[Strategy, ...] = ("full", "mirrored", "l2", "gradual", "biases", "head")  # what an average can be made of
 PULL = 10.0  # of strategy l2: decay towards the pretrained weights, in place of AdamW's towards zero
 EVIDENCE = 2.0  # standard errors that a gain has to exceed: of several candidates one is soon ahead by chance
 SHARES = (0.25, 0.5, 0.75)  # of the tuned weights, tried by an average
@@ -91,7 +103,7 @@ def movable(strategy: Strategy, name: str) -> bool:
         return name.rsplit(".", 1)[-1].startswith(("bias", "b_"))
     if strategy == "head":
         return name.startswith(("readout.", "up.", "down.", "norm_head.", "embed_cycles.", "embed_position", "trust"))
-    return strategy in ("full", "l2", "scratch")
+    return strategy in ("full", "mirrored", "l2", "scratch")
 
 
 def stages(strategy: Strategy, network: Network) -> list[Callable[[str], bool]]:
@@ -129,6 +141,8 @@ def tune(
     network = (
         build_network(pretrained.config, pretrained.horizon, seed) if strategy == "scratch" else deepcopy(pretrained)
     )
+    if strategy == "mirrored":
+        material = material._replace(draw=mirrored(material.draw, seed))
     opened = stages(strategy, network)
     each = {"learning_rate": tuned_rate(config, strategy), "steps": max(1, config.steps // len(opened))}
     each |= {"weight_decay": 0.0} if strategy == "l2" else {}
@@ -141,6 +155,18 @@ def tune(
     network.requires_grad_(True)
     set_residual_spread(network, material.validation)
     return Candidate(strategy, network, choosing_losses(network, material), joined(results, config.steps))
+
+
+def mirrored(draw: Callable[[int], Batch], seed: int) -> Callable[[int], Batch]:
+    """The same windows, each as likely upside down as not, but for what `rests_on_zero`: as forecasts see them."""
+
+    def halved(step: int) -> Batch:
+        context, target, periods = draw(step)
+        turned = torch.rand(len(context), generator=torch_rng(seed, "mirrored", step)) < 0.5
+        sign = torch.where(turned & ~rests_on_zero(context), -1.0, 1.0).to(context.dtype)[:, None]
+        return Batch(context * sign, target * sign, periods)
+
+    return halved
 
 
 def later(material: Material, watch: Watch, offset: int, steps: int) -> tuple[Material, Watch]:

@@ -85,12 +85,13 @@ class FinetuneConfig(FitConfig):
     batch_size: int = Field(64, ge=1, le=65_536, description="windows per step")
     learning_rate: float = Field(3e-4, gt=0, le=1, description="peak, after warm-up")
     validate_every: int = Field(20, ge=1, le=1_000_000, description="steps from one validation to the next")
-    patience: int = Field(8, ge=1, le=10_000, description="validations without improvement before it stops")
+    patience: int = Field(20, ge=1, le=10_000, description="validations without improvement before it stops")
     replay: float = Field(
         0.0, ge=0, le=0.9, description="share of every batch drawn from a corpus of the source, against forgetting"
     )
     strategies: tuple[Strategy, ...] = Field(
-        ("zero-shot", "full", "biases", "scratch", "average"), description="contenders; zero-shot always competes"
+        ("zero-shot", "full", "mirrored", "biases", "scratch", "average"),
+        description="contenders; zero-shot always competes",
     )
     calibrate: bool = Field(True, description="set each candidate's deciles by its validation windows, where these do")
 

@@ -23,7 +23,10 @@ from tasks.significance import WORST
 HISTORY_SHOWN = 5  # horizons of history drawn before a forecast
 INK = "#1b1f23"  # lines and letters; in a page they take the colour of its text
 WIDE, SMALL = (4.6, 3.6), (3.4, 2.7)  # inches, so that letters can be read on a phone
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#b0a000", "#8c564b")  # Okabe-Ito's
+COLOURS = (  # the first six are of Okabe and Ito, 2008, "Color universal design"
+    *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"),
+    *("#b0a000", "#8c564b", "#5e3c99"),
+)
 CANDIDATES = dict(zip(get_args(Strategy), COLOURS, strict=True))  # one colour in every figure of every run
 GREY, DASHES = "#888888", ("--", ":", "-.")  # what is no candidate
 BANDS = (("0.1", "0.9", 0.18), ("0.2", "0.8", 0.22), ("0.3", "0.7", 0.28), ("0.4", "0.6", 0.34))

@@ -5,9 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
 
-from rnn_model import training
 from rnn_model.checkpoint import weights_digest
 from rnn_model.config import FitConfig
 from rnn_model.errors import TrainingError
@@ -18,7 +16,6 @@ from rnn_model.training import (
     train_step,
     validate,
 )
-from rnn_model.windows import Batch
 
 Build = Callable[..., Network]
 Learn = Callable[..., Material]
@@ -67,23 +64,19 @@ def test_the_mode_of_the_network_is_restored(
     assert network.training is mode
 
 
-def test_validation_restores_the_mode_even_if_it_fails(fresh: Build) -> None:
+def test_validation_restores_the_mode_even_if_it_fails(
+    fresh: Build, material: Learn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     network = fresh().train()
-    with pytest.raises(RuntimeError):
-        validate(network, [Batch(torch.zeros(2, 31), torch.zeros(2, 8), torch.ones(2, 2))])  # 31 is no whole patches
+    monkeypatch.setattr(network, "forward", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        validate(network, material().validation)
     assert network.training
 
 
-def test_it_trains_in_training_mode_and_validates_in_evaluation_mode(
-    fresh: Build, monkeypatch: pytest.MonkeyPatch, material: Learn
-) -> None:
+def test_it_trains_in_training_mode_and_validates_in_evaluation_mode(fresh: Build, material: Learn) -> None:
     modes: dict[bool, set[bool]] = {True: set(), False: set()}  # with gradients: the modes seen
-    original = training.batch_loss
-
-    def note(network: Network, batch: Batch, per_window: bool = False) -> Tensor:
-        modes[torch.is_grad_enabled()].add(network.training)
-        return original(network, batch, per_window)
-
-    monkeypatch.setattr(training, "batch_loss", note)
-    fit(fresh(), material(), QUICK)
+    network = fresh()
+    network.register_forward_hook(lambda module, *_: modes[torch.is_grad_enabled()].add(module.training))
+    fit(network, material(), QUICK)
     assert modes == {True: {True}, False: {False}}

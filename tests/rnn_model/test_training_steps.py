@@ -16,6 +16,7 @@ from rnn_model.training import (
     Material,
     Progress,
     Watch,
+    batch_loss,
     fit,
     learning_rate,
     set_residual_spread,
@@ -99,9 +100,19 @@ def test_reports_carry_each_validation_and_the_mean_loss_since_the_last(
 
 def test_validation_weighs_batches_by_their_windows(fresh: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = {3: [1.0, 2.0, 0.0], 1: [5.0]}
-    monkeypatch.setattr(training, "batch_loss", lambda _, batch, **__: torch.tensor(losses[len(batch.context)]))
+    monkeypatch.setattr(training, "forecast_losses", lambda _, batch: torch.tensor(losses[len(batch.context)]))
     batches = [Batch(torch.zeros(n, 32), torch.zeros(n, 8), torch.ones(n, 2)) for n in (3, 1)]
     assert validate(fresh(), batches) == pytest.approx((3 * 1 + 1 * 5) / 4)
+
+
+@pytest.mark.parametrize("spine", ["residual", "plain"])
+def test_what_is_validated_is_the_forecast_which_has_no_sign_bias(fresh: Build, material: Learn, spine: str) -> None:
+    network, around_zero = fresh(spine=spine), torch.randn(20, 40, generator=torch.Generator().manual_seed(0))
+    batch = Batch(around_zero[:, :32].double(), around_zero[:, 32:].double(), torch.full((20, 2), 4))
+    fit(network, material(), QUICK)
+    upside_down = Batch(-batch.context, -batch.target, batch.periods)
+    torch.testing.assert_close(window_losses(network, [batch]), window_losses(network, [upside_down]))
+    assert batch_loss(network, batch).item() != pytest.approx(batch_loss(network, upside_down).item(), rel=1e-3)
 
 
 # ---- the spread of the plain network

@@ -17,13 +17,14 @@ from rnn_model.transfer import (
     Strategy,
     averaged_candidate,
     between,
+    mirrored,
     movable,
     paired_gain,
     select,
     stages,
     tune,
 )
-from rnn_model.windows import from_arrays
+from rnn_model.windows import Batch, from_arrays
 
 Build = Callable[..., Network]
 QUICK = FitConfig(steps=4, batch_size=8, validate_every=2, learning_rate=1e-3)
@@ -320,3 +321,37 @@ def test_a_harmful_training_ends_where_it_began(lively: Build) -> None:
     wild = QUICK.model_copy(update={"learning_rate": 1.0, "averaging": 0.0, "clip": 1e6})
     made = tune(pretrained, "full", material(), wild, seed=0)
     assert made.validation_loss <= validate(pretrained, material().validation)
+
+
+# ---- upside down
+
+
+def test_windows_are_turned_upside_down_as_often_as_not_with_their_targets() -> None:
+    own = material()
+    draw = mirrored(own.draw, seed=0)
+    turned = []
+    for step in range(50):
+        plain, batch = own.draw(step), draw(step)
+        sign = (batch.target[:, 0] / plain.target[:, 0])[:, None]
+        assert set(sign.flatten().tolist()) <= {1.0, -1.0}
+        torch.testing.assert_close(batch.context, plain.context * sign, equal_nan=True, rtol=0, atol=0)
+        torch.testing.assert_close(batch.target, plain.target * sign, equal_nan=True, rtol=0, atol=0)
+        assert torch.equal(batch.periods, plain.periods)
+        turned += (sign < 0).flatten().tolist()
+    assert 0.4 < np.mean(turned) < 0.6
+    for one, other, same in ((mirrored(own.draw, 0), draw, True), (mirrored(own.draw, 1), draw, False)):
+        assert torch.equal(one(3).context.nan_to_num(0), other(3).context.nan_to_num(0)) is same
+
+
+def test_what_rests_on_zero_is_never_turned() -> None:
+    demand = Batch(torch.tensor([[0.0, 0, 3, 1]] * 20), torch.ones(20, 2), torch.ones(20, 2))
+    assert all(torch.equal(mirrored(lambda _: demand, 0)(step).context, demand.context) for step in range(5))
+
+
+@pytest.mark.usefixtures("always_better")
+def test_mirrored_is_full_on_windows_turned_upside_down(lively: Build) -> None:
+    pretrained, own = lively(), material()
+    turned = own._replace(draw=mirrored(own.draw, seed=4))
+    made, full = tune(pretrained, "mirrored", own, QUICK, seed=4), tune(pretrained, "full", turned, QUICK, seed=4)
+    assert weights_digest(made.network) == weights_digest(full.network)
+    assert weights_digest(made.network) != weights_digest(tune(pretrained, "full", own, QUICK, seed=4).network)
