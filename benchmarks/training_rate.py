@@ -15,6 +15,7 @@ from rnn_model.config import ModelConfig, SyntheticConfig
 from rnn_model.corpus import generate
 from rnn_model.network import build_network
 from rnn_model.training import Material, batch_loss, fit
+from rnn_model.windows import Batch
 from tasks.config import PretrainConfig
 
 STEPS, HORIZON, ROUNDS = 40, 8, 3
@@ -32,6 +33,7 @@ def main(preset: str | None) -> None:
     print(f"generator: {len(corpus) / (time.perf_counter() - started):,.0f} series per second")
     draw = corpus.drawing(config.batch_size, model.context, HORIZON, 1, seed=0)
     resident = draw(1)
+    judged = Batch(*(part[:8] for part in resident))  # what validates costs next to nothing
     rates: dict[str, float] = {}
     for _ in range(ROUNDS):
         network = build_network(model, HORIZON, seed=0)
@@ -46,7 +48,7 @@ def main(preset: str | None) -> None:
         for name, drawn in (("loop, resident batch", lambda _: resident), ("loop, drawing", draw)):
             network = build_network(model, HORIZON, seed=0)
             started = time.perf_counter()
-            fit(network, Material(drawn, [resident]), config)
+            fit(network, Material(drawn, [judged]), config)
             rates[name] = max(rates.get(name, 0), STEPS * config.batch_size / (time.perf_counter() - started))
     for name, rate in rates.items():
         print(f"{name}: {rate:,.0f} windows per second, {rate / rates['bare']:.2f} of bare")

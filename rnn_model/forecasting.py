@@ -19,7 +19,7 @@ LIMIT = 1.5  # forecasts reach at most this many trained horizons
 RISEN, GROWING = 1.5, 0.2  # a rise by that factor (of a shrunk line), and that share of the naive error, is growth
 REACH = 2.0  # logarithms reach so far beyond the largest observed one, or as far as they have ranged
 LOG_LIMIT = 700.0  # exp overflows at 709
-RESTING = 0.25  # share of zeros from which on a series, such as intermittent demand, rests on zero
+RESTING = 0.25  # share of zeros from which on a series (intermittent demand, the sun's power) rests on zero
 FARTHEST = 20.0  # arcsinh units; observed points reach 15 (the spread has a floor), and sinh overflows at 710
 
 
@@ -47,7 +47,7 @@ def predict(network: Network, context: Tensor, periods: Tensor, horizon: int) ->
     try:
         with torch.no_grad():
             parts = [
-                _roll(network, fit_context(part, network.config), period, horizon)
+                _roll(network, seen := fit_context(part, network.config), period, horizon, ~rests_on_zero(seen))
                 for part, period in zip(
                     torch.split(context, PREDICT_BATCH), torch.split(periods, PREDICT_BATCH), strict=True
                 )
@@ -64,32 +64,35 @@ def fit_context(context: Tensor, config: ModelConfig) -> Tensor:
     return padded[:, -config.context :]
 
 
-def _roll(network: Network, context: Tensor, periods: Tensor, horizon: int) -> Tensor:
-    """One pass where the horizon fits, else the median is appended to the context and decoding goes on."""
-    deciles = _views_averaged(network, context, periods, min(horizon, network.horizon))
+def _roll(network: Network, context: Tensor, periods: Tensor, horizon: int, mirrored: Tensor) -> Tensor:
+    """One pass where the horizon fits, else the median is appended to the context and decoding goes on.
+
+    `mirrored` (B,) says which series are seen upside down as well.
+    """
+    floor = torch.where((context < 0).any(1), -math.inf, 0.0)[:, None, None]  # NaN compares false
+    deciles = torch.maximum(_views_averaged(network, context, periods, min(horizon, network.horizon), mirrored), floor)
     if horizon > network.horizon:
         longer = fit_context(torch.cat([context, deciles[..., MEDIAN]], 1), network.config)
-        rest = _roll(network, longer, periods, horizon - network.horizon)
+        rest = _roll(network, longer, periods, horizon - network.horizon, mirrored)
         spread = (deciles[:, -1:] - deciles[:, -1:, MEDIAN : MEDIAN + 1]).abs()  # it cannot shrink again
         centre = rest[..., MEDIAN : MEDIAN + 1]
         wide = torch.maximum((rest - centre).abs(), spread)
         sign = torch.sign(torch.arange(rest.shape[-1], device=rest.device) - MEDIAN)
-        deciles = torch.cat([deciles, centre + sign * wide], 1)
-    negative = (context < 0).any(1)[:, None, None]  # NaN compares false
-    result: Tensor = torch.where(negative, deciles, deciles.clamp_min(0.0))
-    return result
+        deciles = torch.cat([deciles, torch.maximum(centre + sign * wide, floor)], 1)
+    return deciles
 
 
-def _views_averaged(network: Network, context: Tensor, periods: Tensor, horizon: int) -> Tensor:
+def _views_averaged(network: Network, context: Tensor, periods: Tensor, horizon: int, mirrored: Tensor) -> Tensor:
     """Mean of the forecast of the values and, of a series that `grows`, of that of its logarithms."""
-    deciles = _flip_averaged(network, context, periods, horizon)
+    deciles = _flip_averaged(network, context, periods, horizon, mirrored)
     rows = grows(context, periods[:, 0]).nonzero().squeeze(1)
     if len(rows):
         logs = context[rows].log()
         least = logs.nan_to_num(math.inf).amin(1, keepdim=True)  # (R, 1)
         most = logs.nan_to_num(-math.inf).amax(1, keepdim=True)
         bound = (most + (most - least).clamp_min(REACH)).clamp_max(LOG_LIMIT)
-        ahead = _flip_averaged(network, logs - least + 1, periods[rows], horizon) + (least - 1)[..., None]
+        ahead = _flip_averaged(network, logs - least + 1, periods[rows], horizon, mirrored[rows])
+        ahead = ahead + (least - 1)[..., None]
         deciles[rows] = 0.5 * (deciles[rows].clamp_min(0.0) + torch.minimum(ahead, bound[..., None]).exp())
     return deciles
 
@@ -112,21 +115,22 @@ def grows(context: Tensor, period: Tensor) -> Tensor:
     return positive & lately.any(1) & risen[:, 0]
 
 
-def _flip_averaged(network: Network, context: Tensor, periods: Tensor, horizon: int) -> Tensor:
-    """Mean of the forecast and the mirrored forecast of the mirrored past: what has no sign bias.
-
-    A series that `rests_on_zero` is no more itself upside down, and is only seen as it is.
-    """
-    rows = (~rests_on_zero(context)).nonzero().squeeze(1)
+def _flip_averaged(network: Network, context: Tensor, periods: Tensor, horizon: int, mirrored: Tensor) -> Tensor:
+    """Mean of the forecast and, of the series that are `mirrored`, of the mirrored forecast of the mirrored past: what
+    has no sign bias."""
+    rows = mirrored.nonzero().squeeze(1)
     both, scale = network(torch.cat([context, -context[rows]]), torch.cat([periods, periods[rows]]), horizon)
     natural = scale.invert(both.clamp(-FARTHEST, FARTHEST))  # (B + R, H, Q)
-    deciles, mirrored = natural.split([len(context), len(rows)])
-    mean: Tensor = deciles.index_copy(0, rows, 0.5 * (deciles[rows] - mirrored.flip(-1)))
+    deciles, turned = natural.split([len(context), len(rows)])
+    mean: Tensor = deciles.index_copy(0, rows, 0.5 * (deciles[rows] - turned.flip(-1)))
     return mean
 
 
 def rests_on_zero(context: Tensor) -> Tensor:
-    """(B, T) -> (B,): whether nothing observed was negative and a share of at least RESTING was zero."""
+    """(B, T) -> (B,): whether nothing observed was negative and a share of at least RESTING was zero.
+
+    Upside down such a series would have a ceiling at zero, which is another kind; so it is seen as it is alone.
+    """
     observed = (~context.isnan()).sum(1)
     zeros = (context == 0).sum(1)
     return (zeros > 0) & (zeros >= RESTING * observed) & ~(context < 0).any(1)

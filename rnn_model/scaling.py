@@ -19,14 +19,19 @@ class Scale(NamedTuple):
     spread: Tensor
 
     def apply(self, values: Tensor) -> Tensor:
-        """(B, *) in the data's units -> (B, *) float32, arcsinh((y - level) / spread); NaN stays NaN."""
-        return torch.asinh((values.double() - self.level) / self.spread).float()
+        """(B, H) or (B, H, Q) in the data's units -> float32 arcsinh((y - level) / spread); NaN stays NaN."""
+        level, spread = self._beside(values)
+        return torch.asinh((values.double() - level) / spread).float()
 
     def invert(self, scaled: Tensor) -> Tensor:
         """(B, H) or (B, H, Q) scaled -> the same shape in the data's units, float64."""
-        extra = (1,) * (scaled.dim() - 2)
-        level, spread = self.level.view(-1, 1, *extra), self.spread.view(-1, 1, *extra)
+        level, spread = self._beside(scaled)
         return torch.sinh(scaled.double()) * spread + level
+
+    def _beside(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Level and spread with as many dimensions as the values."""
+        extra = (1,) * (values.dim() - 2)
+        return self.level.view(-1, 1, *extra), self.spread.view(-1, 1, *extra)
 
 
 def weights_half_life(period: Tensor) -> Tensor:

@@ -13,19 +13,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rnn_model.config import MEDIAN, FitConfig
+from rnn_model.config import FitConfig
 from rnn_model.errors import ConfigError, DataError, TrainingError
-from rnn_model.features import predictability
-from rnn_model.forecasting import predict
-from rnn_model.losses import pinball, squared
-from rnn_model.network import Network, PlainForecaster
+from rnn_model.network import Network
 from rnn_model.parallel import first_of_team, mean_over_team, own_device, share_of, spread, team
 from rnn_model.resume import State, States
-from rnn_model.scaling import Scale, window_scale
 from rnn_model.schedule import averaged, learning_rate, pull_back, update_average
+from rnn_model.validation import on_device, scaled_loss, validate
 from rnn_model.windows import Batch
-
-COVERED = 0.8  # as the deciles 0.1 to 0.9 should
 
 
 class Material(NamedTuple):
@@ -38,7 +33,10 @@ class Material(NamedTuple):
 
 @dataclass(frozen=True)
 class Progress:
-    """One validation: what a caller may show or log. Losses are in the scaled space."""
+    """One validation: what a caller may show or log.
+
+    Both losses are in the scaled space: the training loss is of one pass, the validation loss of the forecast.
+    """
 
     step: int
     steps: int
@@ -225,79 +223,12 @@ def train_step(
 
 
 def batch_loss(network: nn.Module, batch: Batch) -> Tensor:
-    """The training loss of one batch in the scaled space, a scalar."""
-    context, target, periods = on_device(network, batch)
+    """The training loss of one batch in the scaled space, a scalar: of one pass, the series as they are."""
+    context, target, periods = batch = on_device(network, batch)
     deciles, scale = network(context, periods, target.shape[1])
-    return scaled_loss(network, deciles.float(), scale, Batch(context, target, periods))
-
-
-def scaled_loss(network: nn.Module, deciles: Tensor, scale: Scale, batch: Batch, per_window: bool = False) -> Tensor:
-    """Deciles (B, H, Q) in the scaled space against a batch in the data's units: a scalar, or (B,)."""
-    target = scale.apply(batch.target)  # (B, H)
-    if isinstance(getattr(network, "module", network), PlainForecaster):
-        return squared(deciles, target, per_window)
-    weight = predictability(scale.apply(batch.context), batch.periods)
-    return pinball(deciles, target, per_window, weight=weight)
-
-
-def on_device(network: nn.Module, batch: Batch) -> Batch:
-    """The batch where the network is."""
-    device = next(network.parameters()).device
-    return Batch(*(part.to(device, non_blocking=True) for part in batch))
-
-
-def window_losses(network: Network, batches: Sequence[Batch]) -> Tensor:
-    """(N,) the loss of the forecast of every window of the batches, float64, NaN of one without any observed target.
-
-    The forecast is the one that `predict` makes of several views: what is validated is what will be used. The
-    network's mode is restored. Raises TrainingError for a loss that is not finite.
-    """
-    losses = [forecast_losses(network, on_device(network, batch)).double().cpu() for batch in batches]
-    joined = torch.cat([torch.zeros(0, dtype=torch.float64), *losses])
-    if not joined.isfinite().all():
-        raise TrainingError("the validation loss is not finite; look for extreme values in the validation windows")
-    blank = torch.cat([torch.zeros(0, dtype=torch.bool), *(batch.target.isnan().all(1) for batch in batches)])
-    return joined.masked_fill(blank, math.nan)
-
-
-def forecast_losses(network: Network, batch: Batch) -> Tensor:
-    """(B,) the loss of each window's forecast in the scaled space."""
-    deciles = predict(network, batch.context, batch.periods, batch.target.shape[1])  # (B, H, Q)
-    scale = window_scale(batch.context, batch.periods[:, 0])
-    scaled = scale.apply(deciles.flatten(1)).view(deciles.shape)
-    return scaled_loss(network, scaled, scale, batch, per_window=True)
+    return scaled_loss(network, deciles.float(), scale, batch)
 
 
 def judge(network: Network, material: Material) -> float:
     """The validation loss as the first of the processes finds it; the others wait for that."""
     return first_of_team(validate(network, material.validation) if team()[0] == 0 else math.nan)
-
-
-def validate(network: Network, batches: Sequence[Batch]) -> float:
-    """Mean loss over the windows of the batches that have an observed target; inf without any."""
-    return mean_loss(window_losses(network, batches))
-
-
-def mean_loss(losses: Tensor) -> float:
-    """(N,) losses, NaN of windows that say nothing -> the mean of the others; inf without any."""
-    mean = float(losses.nanmean())
-    return math.inf if math.isnan(mean) else mean
-
-
-def set_residual_spread(network: Network, batches: Sequence[Batch]) -> None:
-    """Give a mean-only network the spread of its own validation residuals, step by step (in the scaled space).
-
-    It is set so that the central interval of COVERED, of a normal around the mean, covers that share of them.
-    """
-    if not isinstance(network, PlainForecaster):
-        return
-    residuals = []
-    with torch.no_grad():
-        for batch in batches:
-            deciles, scale = network(batch.context, batch.periods, batch.target.shape[1])
-            residuals.append(scale.apply(batch.target) - deciles[..., MEDIAN])
-    errors = torch.cat(residuals).abs()  # (B, H)
-    wide = torch.nanquantile(errors, COVERED, 0)  # (H,): a quantile, because a few wild targets would own a variance
-    other = wide.nanmean().nan_to_num(1.0)  # of a step without any residual
-    spread = torch.where(wide.isnan(), other, wide) / torch.special.ndtri(torch.tensor((1 + COVERED) / 2))
-    network.residual_spread[: len(spread)] = spread.clamp_min(1e-3)

@@ -24,7 +24,7 @@ Floats = npt.NDArray[np.floating]
 GROUP = 8  # batches whose windows are drawn together and sorted by their history
 LIKE_TEST = 32  # points of history with which a window counts as no shorter than a test window
 HELD_OUT = 0.05  # share of a corpus' series that validate the pretraining
-VALIDATED = 2048  # windows of them at most
+VALIDATED = 2048  # windows at most that stop a training
 LEAST_HISTORY = 4  # points before a window; what follows fewer is mostly chance, and costs the longer ones steps
 SHORT_TARGET = 6  # steps a window drawn by series has to have after its origin
 
@@ -50,6 +50,10 @@ class Index(NamedTuple):
     def take(self, rows: Ints | slice) -> "Index":
         """The windows of those rows."""
         return Index(self.series[rows], self.origin[rows])
+
+    def thinned(self, most: int) -> "Index":
+        """Every second, third ... window, `most` at the most."""
+        return self.take(slice(None, None, max(1, -(-len(self.series) // most))))
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,15 @@ HISTORY_SHOWN = 5  # horizons of history drawn before a forecast
 INK = "#1b1f23"  # lines and letters; in a page they take the colour of its text
 WIDE, SMALL = (4.6, 3.6), (3.4, 2.7)  # inches, so that letters can be read on a phone
 COLOURS = (  # the first six are of Okabe and Ito, 2008, "Color universal design"
-    *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"),
-    *("#b0a000", "#8c564b", "#5e3c99"),
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#b0a000",
+    "#8c564b",
+    "#5e3c99",
 )
 CANDIDATES = dict(zip(get_args(Strategy), COLOURS, strict=True))  # one colour in every figure of every run
 GREY, DASHES = "#888888", ("--", ":", "-.")  # what is no candidate

@@ -10,9 +10,20 @@ from rnn_model.artefact import digest_json
 from rnn_model.calibration import Calibration
 from rnn_model.checkpoint import ModelCard, load_model, save_model, weights_digest
 from rnn_model.errors import ConfigError
-from rnn_model.training import Material, validate
+from rnn_model.training import Material
 from rnn_model.transfer import TUNED, Candidate, Strategy, averaged_candidate, select, tune, tuned_rate
-from rnn_model.windows import HELD_OUT, LEAST_HISTORY, Batch, Ints, Split, Windows, held_out_batches, load_windows
+from rnn_model.validation import validate
+from rnn_model.windows import (
+    HELD_OUT,
+    LEAST_HISTORY,
+    VALIDATED,
+    Batch,
+    Ints,
+    Split,
+    Windows,
+    held_out_batches,
+    load_windows,
+)
 from tasks.config import FinetuneConfig, home
 from tasks.forecaster import calibrate_network, check_freq
 from tasks.handles import Contender, Dataset, Model, Run, Selection, WindowSet
@@ -37,7 +48,7 @@ def finetune_model(
     training, tuning = split.training(windows), split.tuning(windows)
     context = card.model.context
     judging, validated = split.choosing_index(), split.validation_index()
-    stopping = tuning.batches(split.stopping_index(), context, handle.horizon)
+    stopping = tuning.batches(split.stopping_index().thinned(VALIDATED), context, handle.horizon)
     choosing = tuning.batches(judging, context, handle.horizon)
     corpus = load_windows(base.corpus) if base.corpus else None
     held_out = held_out_batches(corpus, context, handle.horizon, seed) if corpus else []

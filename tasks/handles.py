@@ -114,7 +114,7 @@ class Contender(Section):
     """A fine-tuning candidate as the validation windows saw it."""
 
     model: Model
-    validation_loss: float = Field(description="mean loss on the validation windows, scaled space")
+    validation_loss: float = Field(description="mean loss of its forecasts of the validation windows, scaled space")
     source_loss: float | None = Field(None, description="the same on windows held out of the source's corpus")
     history: tuple[tuple[int, float, float], ...] = Field((), description="(step, training loss, validation loss)")
     note: str = ""

@@ -18,7 +18,8 @@ from rnn_model.errors import DataError, IntegrityError, ServiceError
 from rnn_model.network import Network, build_network
 from rnn_model.parallel import announce, processes, together
 from rnn_model.resume import States
-from rnn_model.training import FitResult, Material, Watch, fit, set_residual_spread
+from rnn_model.training import FitResult, Material, Watch, fit
+from rnn_model.validation import set_residual_spread
 from rnn_model.windows import HELD_OUT, LEAST_HISTORY, Windows, held_out_batches, load_windows, save_windows
 from tasks.config import NOTHING, TrackingConfig, home
 from tasks.contract import frame_windows

@@ -219,6 +219,19 @@ def test_what_rests_on_zero_is_forecast_as_it_is_alone(lively: Build, monkeypatc
     torch.testing.assert_close(together[:3], scale.invert(deciles.detach()).clamp_min(0), rtol=1e-5, atol=1e-5)
 
 
+def test_what_rests_on_zero_is_seen_as_it_is_past_the_trained_horizon_too(
+    lively: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, demand = lively(8), torch.where(history(3) > 0.6, history(3).abs(), 0.0)
+    demand[:, :8] = 0.0  # a quarter of zeros with what will have left the window by then
+    shown: list[Tensor] = []
+    forward = network.forward
+    monkeypatch.setattr(network, "forward", lambda context, *rest: (shown.append(context), forward(context, *rest))[1])
+    assert (predict(network, demand, seasons(3), 12) >= 0).all()
+    assert [len(context) for context in shown] == [3, 3]
+    assert all((context >= 0).all() for context in shown)  # the medians that were appended, too
+
+
 @pytest.mark.parametrize(
     ("values", "rests"),
     [

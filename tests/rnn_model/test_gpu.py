@@ -10,6 +10,7 @@ from rnn_model.config import FitConfig
 from rnn_model.forecasting import predict
 from rnn_model.network import Network
 from rnn_model.training import FitResult, Material, batch_loss, fit
+from rnn_model.validation import window_losses
 from rnn_model.windows import Batch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -41,6 +42,17 @@ def test_a_loss_is_the_same_on_both_devices(lively: Build, material: Learn, spin
     here = batch_loss(network, batch).item()
     there = batch_loss(network.to("cuda"), batch).item()
     assert there == pytest.approx(here, rel=2e-3)  # recurrences may run in TF32, which has a mantissa of 10 bits
+
+
+@pytest.mark.parametrize("spine", ["residual", "plain"])
+def test_validation_is_the_same_on_both_devices(lively: Build, spine: str) -> None:
+    both = torch.randn(3, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    both[1] = (0.1 * torch.arange(40.0) + 0.02 * both[1]).exp()  # grows by a factor
+    both[2] = torch.where(both[2] > 0.5, both[2], 0.0)  # rests on zero
+    batch = Batch(both[:, :32], both[:, 32:], torch.full((3, 2), 4))
+    network = lively(spine=spine)
+    here = window_losses(network, [batch])
+    torch.testing.assert_close(window_losses(network.to("cuda"), [batch]), here, rtol=2e-3, atol=1e-4)
 
 
 def test_losses_in_low_precision_are_finite(fitted: Fitted) -> None:

@@ -19,8 +19,8 @@ from rnn_model.training import (
     fit,
     train_step,
     update_average,
-    validate,
 )
+from rnn_model.validation import validate
 
 Build = Callable[..., Network]
 Learn = Callable[..., Material]

@@ -14,8 +14,8 @@ from rnn_model.training import (
     Material,
     fit,
     train_step,
-    validate,
 )
+from rnn_model.validation import validate
 
 Build = Callable[..., Network]
 Learn = Callable[..., Material]

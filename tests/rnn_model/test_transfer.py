@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from itertools import count
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from rnn_model import training, transfer
 from rnn_model.checkpoint import weights_digest
 from rnn_model.config import FitConfig
 from rnn_model.network import Network
-from rnn_model.training import Material, Watch, pull_back, validate
+from rnn_model.training import Material, Watch, pull_back
 from rnn_model.transfer import (
+    NEAREST,
     Candidate,
     Strategy,
     averaged_candidate,
@@ -24,11 +26,12 @@ from rnn_model.transfer import (
     stages,
     tune,
 )
+from rnn_model.validation import validate
 from rnn_model.windows import Batch, from_arrays
 
 Build = Callable[..., Network]
 QUICK = FitConfig(steps=4, batch_size=8, validate_every=2, learning_rate=1e-3)
-TUNED: tuple[Strategy, ...] = ("full", "l2", "gradual", "biases", "head", "scratch")
+TUNED: tuple[Strategy, ...] = ("full", "mirrored", "l2", "gradual", "biases", "head", "scratch")
 
 BIASES = {  # of the residual LSTM network with one block
     "embed_patch.bias",
@@ -149,7 +152,7 @@ def test_scratch_depends_on_its_seed(lively: Build) -> None:
 
 
 @pytest.mark.usefixtures("always_better")
-@pytest.mark.parametrize("strategy", ["full", "l2", "gradual", "biases", "head"])
+@pytest.mark.parametrize("strategy", ["full", "mirrored", "l2", "gradual", "biases", "head"])
 def test_tuning_starts_from_the_pretrained_weights(lively: Build, strategy: Strategy) -> None:
     pretrained = lively()
     made = tune(pretrained, strategy, material(), QUICK.model_copy(update={"learning_rate": 1e-9}), seed=0)
@@ -158,7 +161,8 @@ def test_tuning_starts_from_the_pretrained_weights(lively: Build, strategy: Stra
 
 
 @pytest.mark.parametrize(
-    ("strategy", "factor"), [("full", 1), ("l2", 1), ("gradual", 1), ("head", 3), ("biases", 10), ("scratch", 5)]
+    ("strategy", "factor"),
+    [("full", 1), ("mirrored", 1), ("l2", 1), ("gradual", 1), ("head", 3), ("biases", 10), ("scratch", 5)],
 )
 def test_fewer_weights_take_larger_steps(lively: Build, strategy: Strategy, factor: int) -> None:
     config = QUICK.model_copy(update={"schedule": "constant", "warmup": 0.0})
@@ -277,6 +281,17 @@ def test_the_nearest_of_those_that_are_better_is_chosen() -> None:
     assert select([zero, full, biases], np.arange(3)).candidate is biases
 
 
+def test_what_moves_as_freely_and_is_tuned_for_longer_has_to_be_better() -> None:
+    zero, full = candidate("zero-shot", 1.0, 1.0, 1.0), candidate("full", 0.8, 0.9, 0.8)
+    assert select([zero, candidate("mirrored", 0.7, 0.9, 0.8), full], np.arange(3)).candidate is full
+    better = candidate("mirrored", 0.6, 0.7, 0.6)
+    assert select([zero, better, full], np.arange(3)).candidate is better
+
+
+def test_every_strategy_has_its_place_in_the_order() -> None:
+    assert sorted((*NEAREST, "zero-shot")) == sorted(get_args(Strategy))
+
+
 def test_the_gain_of_a_series_counts_once_however_many_windows_it_has() -> None:
     zero, full = candidate("zero-shot", 1.0, 1.0, 1.0, 1.0), candidate("full", 0.5, 0.7, 0.9, 1.1)
     gain = paired_gain(zero, full, np.array([7, 7, 3, 3]))  # 0.4 of the one, 0.0 of the other
@@ -326,26 +341,39 @@ def test_a_harmful_training_ends_where_it_began(lively: Build) -> None:
 # ---- upside down
 
 
-def test_windows_are_turned_upside_down_as_often_as_not_with_their_targets() -> None:
+def signs(step: int, seed: int = 0) -> torch.Tensor:
+    """(B, 1) of a mirrored step: -1 where a window was turned."""
     own = material()
-    draw = mirrored(own.draw, seed=0)
-    turned = []
-    for step in range(50):
-        plain, batch = own.draw(step), draw(step)
-        sign = (batch.target[:, 0] / plain.target[:, 0])[:, None]
-        assert set(sign.flatten().tolist()) <= {1.0, -1.0}
-        torch.testing.assert_close(batch.context, plain.context * sign, equal_nan=True, rtol=0, atol=0)
-        torch.testing.assert_close(batch.target, plain.target * sign, equal_nan=True, rtol=0, atol=0)
-        assert torch.equal(batch.periods, plain.periods)
-        turned += (sign < 0).flatten().tolist()
-    assert 0.4 < np.mean(turned) < 0.6
-    for one, other, same in ((mirrored(own.draw, 0), draw, True), (mirrored(own.draw, 1), draw, False)):
-        assert torch.equal(one(3).context.nan_to_num(0), other(3).context.nan_to_num(0)) is same
+    return (mirrored(own.draw, seed)(step).target[:, 0] / own.draw(step).target[:, 0])[:, None]
+
+
+def test_a_window_is_turned_with_its_target_and_nothing_else_changes() -> None:
+    own = material()
+    plain, batch, sign = own.draw(3), mirrored(own.draw, 0)(3), signs(3)
+    assert set(sign.flatten().tolist()) == {1.0, -1.0}
+    torch.testing.assert_close(batch.context, plain.context * sign, equal_nan=True, rtol=0, atol=0)
+    torch.testing.assert_close(batch.target, plain.target * sign, equal_nan=True, rtol=0, atol=0)
+    assert torch.equal(batch.periods, plain.periods)
+
+
+def test_windows_are_turned_as_often_as_not() -> None:
+    turned = torch.cat([signs(step) < 0 for step in range(50)])
+    assert 0.4 < turned.double().mean() < 0.6
+
+
+def test_turns_are_a_function_of_seed_and_step() -> None:
+    assert torch.equal(signs(3), signs(3))
+    some = [torch.cat([signs(step, seed) for step in steps]) for seed, steps in ((0, (3, 4)), (1, (3, 4)), (0, (5, 6)))]
+    assert not torch.equal(some[0], some[1])
+    assert not torch.equal(some[0], some[2])
 
 
 def test_what_rests_on_zero_is_never_turned() -> None:
-    demand = Batch(torch.tensor([[0.0, 0, 3, 1]] * 20), torch.ones(20, 2), torch.ones(20, 2))
-    assert all(torch.equal(mirrored(lambda _: demand, 0)(step).context, demand.context) for step in range(5))
+    context = torch.tensor([[0.0, 0, 3, 1], [4.0, 2, 3, 1]]).repeat(10, 1)
+    batch = Batch(context, torch.ones(20, 2), torch.ones(20, 2))
+    turned = torch.stack([mirrored(lambda _: batch, 0)(step).context[:, 2] < 0 for step in range(5)])
+    assert not turned[:, ::2].any()
+    assert turned[:, 1::2].any()
 
 
 @pytest.mark.usefixtures("always_better")

@@ -176,3 +176,12 @@ def test_a_flipped_bit_on_disk_is_found(tmp_path: Path, name: str) -> None:
     with pytest.raises(IntegrityError, match=name) as raised:
         load_windows(folder)
     assert raised.value.exit_code == 76
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "kept"), [(10, 4, [0, 3, 6, 9]), (8, 4, [0, 2, 4, 6]), (3, 4, [0, 1, 2]), (0, 4, [])]
+)
+def test_of_too_many_windows_every_second_or_third_stays(count: int, most: int, kept: list[int]) -> None:
+    index = Index(np.arange(count), 100 + np.arange(count)).thinned(most)
+    assert index.series.tolist() == kept
+    assert index.origin.tolist() == [100 + n for n in kept]

@@ -119,7 +119,7 @@ def test_average_without_a_tuned_strategy_is_refused(strategies: tuple[str, ...]
     assert "average needs a tuned strategy" in refused(FinetuneConfig, strategies=strategies)[1]
 
 
-@pytest.mark.parametrize("tuned", ["full", "biases", "head"])
+@pytest.mark.parametrize("tuned", ["full", "mirrored", "biases", "head"])
 def test_average_beside_a_tuned_strategy_is_taken(tuned: str) -> None:
     assert FinetuneConfig.model_validate({"strategies": ("average", tuned)}).strategies == ("average", tuned)
 
