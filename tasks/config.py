@@ -85,7 +85,7 @@ class FinetuneConfig(FitConfig):
     batch_size: int = Field(64, ge=1, le=65_536, description="windows per step")
     learning_rate: float = Field(3e-4, gt=0, le=1, description="peak, after warm-up")
     validate_every: int = Field(20, ge=1, le=1_000_000, description="steps from one validation to the next")
-    patience: int = Field(20, ge=1, le=10_000, description="validations without improvement before it stops")
+    patience: int = Field(12, ge=1, le=10_000, description="validations without improvement before it stops")
     replay: float = Field(
         0.0, ge=0, le=0.9, description="share of every batch drawn from a corpus of the source, against forgetting"
     )
