@@ -4,6 +4,7 @@ Shapes: B windows, T context, H horizon, Q quantiles.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -47,7 +48,7 @@ def predict(network: Network, context: Tensor, periods: Tensor, horizon: int) ->
     try:
         with torch.no_grad():
             parts = [
-                _roll(network, seen := fit_context(part, network.config), period, horizon, ~rests_on_zero(seen))
+                _roll(network, fit_context(part, network.config), period, horizon)
                 for part, period in zip(
                     torch.split(context, PREDICT_BATCH), torch.split(periods, PREDICT_BATCH), strict=True
                 )
@@ -64,16 +65,21 @@ def fit_context(context: Tensor, config: ModelConfig) -> Tensor:
     return padded[:, -config.context :]
 
 
-def _roll(network: Network, context: Tensor, periods: Tensor, horizon: int, mirrored: Tensor) -> Tensor:
-    """One pass where the horizon fits, else the median is appended to the context and decoding goes on.
+class _Known(NamedTuple):
+    """What holds for the whole of a forecast, however far it rolls on."""
 
-    `mirrored` (B,) says which series are seen upside down as well.
-    """
+    mirrored: Tensor  # (B,): which series are seen upside down as well
+    highest: Tensor  # (B, 1): what no logarithm of a forecast exceeds
+
+
+def _roll(network: Network, context: Tensor, periods: Tensor, horizon: int, known: _Known | None = None) -> Tensor:
+    """One pass where the horizon fits, else the median is appended to the context and decoding goes on."""
+    known = known or _Known(~rests_on_zero(context), highest_logarithm(context))
     floor = torch.where((context < 0).any(1), -math.inf, 0.0)[:, None, None]  # NaN compares false
-    deciles = torch.maximum(_views_averaged(network, context, periods, min(horizon, network.horizon), mirrored), floor)
+    deciles = torch.maximum(_views_averaged(network, context, periods, min(horizon, network.horizon), known), floor)
     if horizon > network.horizon:
         longer = fit_context(torch.cat([context, deciles[..., MEDIAN]], 1), network.config)
-        rest = _roll(network, longer, periods, horizon - network.horizon, mirrored)
+        rest = _roll(network, longer, periods, horizon - network.horizon, known)
         spread = (deciles[:, -1:] - deciles[:, -1:, MEDIAN : MEDIAN + 1]).abs()  # it cannot shrink again
         centre = rest[..., MEDIAN : MEDIAN + 1]
         wide = torch.maximum((rest - centre).abs(), spread)
@@ -82,19 +88,28 @@ def _roll(network: Network, context: Tensor, periods: Tensor, horizon: int, mirr
     return deciles
 
 
-def _views_averaged(network: Network, context: Tensor, periods: Tensor, horizon: int, mirrored: Tensor) -> Tensor:
+def _views_averaged(network: Network, context: Tensor, periods: Tensor, horizon: int, known: _Known) -> Tensor:
     """Mean of the forecast of the values and, of a series that `grows`, of that of its logarithms."""
-    deciles = _flip_averaged(network, context, periods, horizon, mirrored)
+    deciles = _flip_averaged(network, context, periods, horizon, known.mirrored)
     rows = grows(context, periods[:, 0]).nonzero().squeeze(1)
     if len(rows):
         logs = context[rows].log()
         least = logs.nan_to_num(math.inf).amin(1, keepdim=True)  # (R, 1)
-        most = logs.nan_to_num(-math.inf).amax(1, keepdim=True)
-        bound = (most + (most - least).clamp_min(REACH)).clamp_max(LOG_LIMIT)
-        ahead = _flip_averaged(network, logs - least + 1, periods[rows], horizon, mirrored[rows])
-        ahead = ahead + (least - 1)[..., None]
-        deciles[rows] = 0.5 * (deciles[rows].clamp_min(0.0) + torch.minimum(ahead, bound[..., None]).exp())
+        ahead = _flip_averaged(network, logs - least + 1, periods[rows], horizon, known.mirrored[rows])
+        ahead = torch.minimum(ahead + (least - 1)[..., None], known.highest[rows, :, None])
+        deciles[rows] = 0.5 * (deciles[rows].clamp_min(0.0) + ahead.exp())
     return deciles
+
+
+def highest_logarithm(context: Tensor) -> Tensor:
+    """(B, T) -> (B, 1): as far above the largest logarithm of what was observed as those have ranged, REACH at least.
+
+    Without meaning where not all of that is positive: such a series does not grow by a factor.
+    """
+    logs = context.clamp_min(math.exp(-LOG_LIMIT)).log()
+    least = logs.nan_to_num(math.inf).amin(1, keepdim=True)
+    most = logs.nan_to_num(-math.inf).amax(1, keepdim=True)
+    return (most + (most - least).clamp_min(REACH)).clamp_max(LOG_LIMIT)
 
 
 def grows(context: Tensor, period: Tensor) -> Tensor:

@@ -194,6 +194,16 @@ def test_a_growing_forecast_is_half_that_of_the_logarithms_which_rise_no_farther
     torch.testing.assert_close(predict(network, values, seasons(3), 8), half, rtol=1e-3, atol=1e-3)
 
 
+def test_rolled_logarithms_rise_no_farther_than_the_observed_ones_have_ranged(
+    fresh: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = (1.2 ** torch.arange(32.0, dtype=torch.float64))[None]
+    monkeypatch.setattr(forecasting, "_flip_averaged", lambda *given: torch.full((len(given[1]), given[3], 9), 1e3).double())
+    deciles = predict(fresh(8), values, seasons(1), 12)
+    farthest = 1.2**31 * 1.2**31  # the largest, times what they have ranged
+    assert deciles.flatten().tolist() == pytest.approx([(1e3 + farthest) / 2] * 108, rel=1e-6)
+
+
 def test_a_positive_series_that_does_not_grow_is_forecast_by_its_values_alone(lively: Build) -> None:
     network, level = lively(), (3 + history(3)).exp()
     of_values = predict(network, level - 1e5, seasons(3), 8) + 1e5  # not positive: no logarithms
