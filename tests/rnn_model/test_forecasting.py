@@ -198,7 +198,11 @@ def test_rolled_logarithms_rise_no_farther_than_the_observed_ones_have_ranged(
     fresh: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = (1.2 ** torch.arange(32.0, dtype=torch.float64))[None]
-    monkeypatch.setattr(forecasting, "_flip_averaged", lambda *given: torch.full((len(given[1]), given[3], 9), 1e3).double())
+
+    def high(_: Network, context: Tensor, periods: Tensor, horizon: int, mirrored: Tensor) -> Tensor:
+        return torch.full((len(context), horizon, 9), 1e3, dtype=torch.float64)
+
+    monkeypatch.setattr(forecasting, "_flip_averaged", high)
     deciles = predict(fresh(8), values, seasons(1), 12)
     farthest = 1.2**31 * 1.2**31  # the largest, times what they have ranged
     assert deciles.flatten().tolist() == pytest.approx([(1e3 + farthest) / 2] * 108, rel=1e-6)
