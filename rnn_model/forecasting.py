@@ -106,9 +106,8 @@ def highest_logarithm(context: Tensor) -> Tensor:
 
     Without meaning where not all of that is positive: such a series does not grow by a factor.
     """
-    logs = context.clamp_min(math.exp(-LOG_LIMIT)).log()
-    least = logs.nan_to_num(math.inf).amin(1, keepdim=True)
-    most = logs.nan_to_num(-math.inf).amax(1, keepdim=True)
+    least = context.nan_to_num(math.inf).amin(1, keepdim=True).log()
+    most = context.nan_to_num(-math.inf).amax(1, keepdim=True).log()
     return (most + (most - least).clamp_min(REACH)).clamp_max(LOG_LIMIT)
 
 

@@ -1,11 +1,27 @@
 """Training losses over observed targets. Shapes: B windows, H horizon, Q quantiles."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnn_model.config import MEDIAN, QUANTILES
+from rnn_model.features import predictability
+from rnn_model.network import PlainForecaster
+from rnn_model.scaling import Scale
+from rnn_model.windows import Batch
 
 TARGET_CLAMP = 6.0  # arcsinh units, about 200 spreads: one wild target cannot own a batch
+
+
+def scaled_loss(network: nn.Module, deciles: Tensor, scale: Scale, batch: Batch, per_window: bool = False) -> Tensor:
+    """Deciles (B, H, Q) in the scaled space against a batch in the data's units: a scalar, or (B,).
+
+    Of a network that gives means the squared error, else the quantile loss, weighted by `predictability`.
+    """
+    target = scale.apply(batch.target)  # (B, H)
+    if isinstance(getattr(network, "module", network), PlainForecaster):
+        return squared(deciles, target, per_window)
+    weight = predictability(scale.apply(batch.context), batch.periods)
+    return pinball(deciles, target, per_window, weight=weight)
 
 
 def pinball(deciles: Tensor, target: Tensor, per_window: bool = False, weight: Tensor | None = None) -> Tensor:

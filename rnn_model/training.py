@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from rnn_model.config import FitConfig
 from rnn_model.errors import ConfigError, DataError, TrainingError
+from rnn_model.losses import scaled_loss
 from rnn_model.network import Network
 from rnn_model.parallel import first_of_team, mean_over_team, own_device, share_of, spread, team
 from rnn_model.resume import State, States
 from rnn_model.schedule import averaged, learning_rate, pull_back, update_average
-from rnn_model.validation import on_device, scaled_loss, validate
+from rnn_model.validation import on_device, validate
 from rnn_model.windows import Batch
 
 
@@ -224,8 +225,8 @@ def train_step(
 
 def batch_loss(network: nn.Module, batch: Batch) -> Tensor:
     """The training loss of one batch in the scaled space, a scalar: of one pass, the series as they are."""
-    context, target, periods = batch = on_device(network, batch)
-    deciles, scale = network(context, periods, target.shape[1])
+    batch = on_device(network, batch)
+    deciles, scale = network(batch.context, batch.periods, batch.target.shape[1])
     return scaled_loss(network, deciles.float(), scale, batch)
 
 

@@ -11,26 +11,13 @@ from torch import Tensor, nn
 
 from rnn_model.config import MEDIAN, QUANTILES
 from rnn_model.errors import TrainingError
-from rnn_model.features import predictability
 from rnn_model.forecasting import predict
-from rnn_model.losses import pinball, squared
+from rnn_model.losses import scaled_loss
 from rnn_model.network import Network, PlainForecaster
 from rnn_model.scaling import Scale, window_scale
 from rnn_model.windows import Batch
 
 COVERED = QUANTILES[-1] - QUANTILES[0]
-
-
-def scaled_loss(network: nn.Module, deciles: Tensor, scale: Scale, batch: Batch, per_window: bool = False) -> Tensor:
-    """Deciles (B, H, Q) in the scaled space against a batch in the data's units: a scalar, or (B,).
-
-    Of a network that gives means the squared error, else the quantile loss, weighted by `predictability`.
-    """
-    target = scale.apply(batch.target)  # (B, H)
-    if isinstance(getattr(network, "module", network), PlainForecaster):
-        return squared(deciles, target, per_window)
-    weight = predictability(scale.apply(batch.context), batch.periods)
-    return pinball(deciles, target, per_window, weight=weight)
 
 
 def on_device(network: nn.Module, batch: Batch) -> Batch:
