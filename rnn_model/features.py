@@ -13,12 +13,15 @@ import torch.nn.functional as fn
 from torch import Tensor
 
 from rnn_model.scaling import Scale, weights_half_life
+from rnn_model.smoothing import smoothed_seasons
 
 SINGLE = ((0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (2, 1), (2, 2))  # (season, how many of its cycles back)
 CYCLE_COUNT = len(SINGLE) + 3  # these, and of each season the mean of its cycles
 DEPTH, FADE = 8, 0.8  # such a mean is of D cycles; each weighs FADE times what the next later one does
 LEVELS = (1, 4)  # latest points that say how far a level has moved; and those of the short season
-CANDIDATES = (2 + len(LEVELS)) * CYCLE_COUNT + 4  # every version of each; two values, two lines
+DRIFTING = 4  # versions of a smoothed season: its level stays, drifts with half or all of the slope, or a lasting one
+LASTING = 4.0  # half-lives of the slope in one of the lasting slope
+CANDIDATES = (2 + len(LEVELS)) * CYCLE_COUNT + DRIFTING * 3 + 4  # every version of each; two values, two lines
 POINT_FEATURES = 8  # value, its mask, and both again one season of each kind earlier
 WINDOW_FEATURES = 12 + CANDIDATES
 RISE = 32  # points at most that tell how much a level has risen
@@ -106,9 +109,11 @@ def recency(z: Tensor, half_life: Tensor) -> Tensor:
 def seasonal_candidates(z: Tensor, periods: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     """What may lie under the horizon: values and masks, (B, steps, C) each.
 
-    Past cycles, and the mean of a season's, as they were and moved by as much as a level has since; the last observed
-    value; the median of the latest points, which of intermittent demand is nothing; the latest cycle (the last value,
-    where that is unknown) carried on along the slope of the window; and the last value along the latest slope.
+    Past cycles, and the mean of a season's, as they were and moved by as much as a level has since; each season around
+    a smoothed level that stays or drifts, with half of the slope as in the Theta method (Hyndman and Billah, 2003,
+    "Unmasking the Theta method"), all of it, or a lasting one; the last observed value; the median of the latest
+    points, which of intermittent demand is nothing; the latest cycle (the last value, where that is unknown) carried on
+    along the slope of the window; and the last value along the latest slope.
     """
     laid = past_cycles(z, periods, steps)  # (B, steps, V, S, D)
     season, back = torch.tensor(SINGLE, device=z.device).unbind(1)
@@ -116,12 +121,16 @@ def seasonal_candidates(z: Tensor, periods: Tensor, steps: int) -> tuple[Tensor,
     ahead = torch.arange(steps, device=z.device)[None]  # (1, steps)
     last, latest, m = last_observed(z)[:, None], laid[:, :, 0, 0, 0], periods[:, :1]
     distance = torch.where(latest.isnan(), ahead + 1, m * (ahead // m + 1))  # (B, steps)
-    slope = window_slope(z, weights_half_life(periods[:, 0]))  # (B, 1)
+    half_life = weights_half_life(periods[:, 0])  # (B, 1)
+    slope = window_slope(z, half_life)
     line = torch.where(latest.isnan(), last, latest) + slope * distance
+    level, age = smoothed_seasons(z, periods, steps)  # (B, steps, S), (B, 1, S)
+    drifts = torch.stack([0 * slope, 0.5 * slope, slope, window_slope(z, LASTING * half_life)], -1)  # (B, 1, DRIFTING)
+    smoothed = level[..., None] + drifts[:, :, None] * (ahead[..., None] + 1 + age)[..., None]
     steep = last + window_slope(z, torch.full_like(slope, LATELY)) * (ahead + 1)
     median = z[:, -LATEST:].nanquantile(0.5, 1, keepdim=True, interpolation="lower")  # (B, 1)
     rest = torch.stack([last.expand(-1, steps), median.expand(-1, steps), line, steep], -1)
-    values = torch.cat([cycles.flatten(2), rest], -1)
+    values = torch.cat([cycles.flatten(2), smoothed.flatten(2), rest], -1)
     return values.nan_to_num(0.0), ~values.isnan()
 
 

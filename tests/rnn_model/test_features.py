@@ -31,6 +31,7 @@ from rnn_model.features import (
     window_slope,
 )
 from rnn_model.scaling import weights_half_life, window_scale
+from rnn_model.smoothing import smoothed_seasons
 
 NAN = float("nan")
 PROPERTY = settings(max_examples=20, deadline=None, derandomize=True, database=None)
@@ -63,7 +64,7 @@ def test_points_are_now_and_one_season_earlier_with_their_masks() -> None:
 
 
 K = len(SINGLE)
-ONE, FOUR, LIFTED = (n * CYCLE_COUNT for n in (1, 2, 3))  # where those moved by each level begin
+ONE, FOUR, LIFTED, SMOOTHED = (n * CYCLE_COUNT for n in (1, 2, 3, 4))  # where those moved by each level begin, and end
 
 
 def test_cycles_of_season_4_are_laid_under_the_horizon() -> None:
@@ -167,10 +168,10 @@ def test_a_missing_point_is_an_unknown_candidate_in_its_own_place_only() -> None
     assert values[0, 1, :K].tolist() == [0, 11, 0, 0, 11, 0, 11]
 
 
-def test_a_season_longer_than_the_history_leaves_the_last_value_the_median_and_the_lines() -> None:
+def test_a_season_longer_than_the_history_leaves_the_level_the_last_value_the_median_and_the_lines() -> None:
     values, known = seasonal_candidates(torch.tensor([[7.0, 7, 7]]), seasons((12, 12, 12)), 2)
-    assert known[0].tolist() == [[False] * (4 * CYCLE_COUNT) + [True] * 4] * 2
-    assert values[0].tolist() == [[0] * (4 * CYCLE_COUNT) + [7] * 4] * 2
+    assert known[0].tolist() == [[False] * SMOOTHED + [True] * (12 + 4)] * 2
+    assert values[0].tolist() == [pytest.approx([0] * SMOOTHED + [7] * (12 + 4))] * 2
 
 
 def test_the_last_candidates_are_the_last_value_a_cycle_along_the_slope_and_the_latest_slope() -> None:
@@ -192,6 +193,33 @@ def test_the_median_of_the_latest_points_is_a_candidate_and_nothing_where_little
     assert known[0, :, -3].all()
     demand[0, -LATEST:] = NAN
     assert not seasonal_candidates(demand, seasons((12, 12, 12)), 2)[1][0, :, -3].any()
+
+
+def test_each_season_around_its_smoothed_level_stays_or_drifts_with_half_all_or_a_lasting_slope() -> None:
+    z = (noise(2, 60) + 0.1 * torch.arange(60.0)).float()
+    periods = seasons((4, 12, 1), (6, 6, 6))
+    values, known = seasonal_candidates(z, periods, 3)
+    smoothed = values[..., SMOOTHED : SMOOTHED + 12].view(2, 3, 3, 4)  # row, step, season, drift
+    laid, age = smoothed_seasons(z, periods, 3)
+    half_life = weights_half_life(periods[:, 0])
+    slope, lasting = (window_slope(z, times * half_life)[:, None] for times in (1, 4))  # (2, 1, 1)
+    since = torch.arange(1, 4)[None, :, None] + age  # steps from where the level lies
+    for number, drift in enumerate((0, 0.5 * slope, slope, lasting)):
+        torch.testing.assert_close(smoothed[..., number], laid + drift * since)
+    assert known[..., SMOOTHED : SMOOTHED + 12].all()
+
+
+def test_a_line_goes_on_from_a_level_that_lags_behind_it() -> None:
+    line = 0.1 * torch.arange(400.0, dtype=torch.float64)[None]
+    values, _ = seasonal_candidates(line, seasons((1, 1, 1)), 8)
+    expected = 0.1 * torch.arange(400, 408)
+    torch.testing.assert_close(values[0, :, SMOOTHED + 2], expected.double(), rtol=0, atol=0.05)
+
+
+def test_after_a_long_silence_the_level_is_unknown() -> None:
+    z = noise(1, 800).float()
+    z[:, -500:] = NAN
+    assert not seasonal_candidates(z, seasons((4, 4, 4)), 2)[1][..., SMOOTHED : SMOOTHED + 12].any()
 
 
 def test_a_season_on_a_line_goes_on_along_the_line() -> None:
@@ -285,7 +313,7 @@ def test_the_record_tells_which_candidate_has_been_right() -> None:
 
 def test_the_record_of_what_was_never_tried_is_that_of_the_others() -> None:
     errors = candidate_errors(noise(1, 20), seasons((30, 30, 30)))[0]
-    assert errors[0].item() == pytest.approx(errors[-4:].mean().item())
+    assert errors[0].item() == pytest.approx(errors[SMOOTHED:].mean().item())
     assert candidate_errors(noise(1, 5), seasons((4, 4, 4))).tolist() == [[1.0] * len(errors)]
 
 

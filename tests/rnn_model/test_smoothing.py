@@ -1,0 +1,192 @@
+"""Seasons around a smoothed level, worked out by hand."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from rnn_model import smoothing
+from rnn_model.smoothing import LATEST, OLDER, seasonal_indices, smoothed_level, smoothed_seasons
+
+NAN = float("nan")
+PROPERTY = settings(max_examples=20, deadline=None, derandomize=True, database=None)
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def indices(z: Tensor, period: int) -> Tensor:
+    back = torch.arange(z.shape[1] - 1, -1, -1)
+    m = torch.full((len(z), 1), period)
+    return seasonal_indices(z, m, back // m, back % m)
+
+
+# ---- seasonal indices
+
+
+@pytest.mark.parametrize("period", [3, 4])
+def test_a_line_has_no_season(period: int) -> None:
+    line = torch.arange(20.0, dtype=torch.float64)[None] * 0.3
+    assert indices(line, period)[0].tolist() == pytest.approx([0.0] * period, abs=1e-12)
+
+
+def test_a_season_on_a_line_is_found_but_for_its_mean() -> None:
+    cycle = torch.tensor([3.0, 1.0, -1.0, 1.0], dtype=torch.float64)  # of mean 1, the latest point first
+    line = torch.arange(24.0, dtype=torch.float64) * 0.5
+    series = (line + cycle.repeat(6).flip(0))[None]
+    assert indices(series, 4)[0].tolist() == pytest.approx([2.0, 0.0, -2.0, 0.0])
+
+
+def test_later_cycles_say_more_of_the_indices() -> None:
+    z = torch.tensor([[0.0, 0, 3, 0, 0, 0, 0, 6, 0, 0]])
+    # the means over five points around the points 2, 3, 4 are .6, around 5, 6, 7 they are 1.2; two are of phase 2
+    twice = (OLDER * (3 - 0.6) + (6 - 1.2)) / (OLDER + 1)
+    phases = [-0.6, -0.6, twice, -1.2, -1.2]  # the latest point's first
+    mean = sum(phases) / 5
+    assert indices(z, 5)[0].tolist() == pytest.approx([p - mean for p in phases])
+
+
+def test_without_a_whole_season_there_is_no_indices() -> None:
+    assert indices(noise(2, 11), 12).abs().max() == 0
+
+
+def test_indices_are_told_only_where_more_than_half_of_the_phases_are_known() -> None:
+    z = 5 * torch.sin(2 * math.pi * torch.arange(40.0, dtype=torch.float64) / 12)[None]
+    assert indices(z[:, :18], 12).abs().max() == 0  # six points have a whole season around them
+    found = indices(z[:, :19], 12)[0]
+    known = found != 0
+    assert known.sum() == 7
+    assert found.sum().item() == pytest.approx(0.0, abs=1e-9)
+    truth = z[0, :19].flip(0)[:12]
+    assert (found - truth)[known].tolist() == pytest.approx([-truth[known].mean().item()] * 7)
+
+
+def test_a_phase_that_was_never_observed_has_no_index_and_the_others_are_apart_from_their_mean() -> None:
+    z = torch.tensor([[1.0, 2, 3, 4]]).repeat(1, 5)
+    z[:, 1::4] = NAN  # the means are of 1, 3 and 4, which counts twice opposite the gap
+    found = indices(z, 4)[0]
+    assert found[2] == 0
+    assert found.sum().item() == pytest.approx(0.0, abs=1e-6)
+    assert (found[0] - found[1]).item() == pytest.approx(1.0 + 8 / 3 - 2.4, abs=0.3)
+
+
+def test_missing_points_behind_the_end_are_outside_as_those_in_front_are() -> None:
+    z = noise(1, 40).cumsum(1) + torch.arange(40.0)
+    behind = torch.nn.functional.pad(z, (0, 4), value=NAN)
+    assert indices(behind, 4)[0].tolist() == pytest.approx(indices(z, 4)[0].tolist())
+
+
+# ---- the level
+
+
+def test_a_level_is_the_exponentially_weighted_mean_and_lies_so_far_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smoothing, "RATES", (0.2,))
+    y = noise(1, 150)
+    y[0, 140] = NAN
+    weights = [0.8 ** (149 - t) * (t != 140) for t in range(150)]
+    expected = sum(w * float(v) for w, v in zip(weights, y[0].nan_to_num(0.0), strict=True)) / sum(weights)
+    level, age = smoothed_level(y)
+    assert level.item() == pytest.approx(expected)
+    assert age.item() == pytest.approx(sum(w * (149 - t) for t, w in enumerate(weights)) / sum(weights))
+
+
+def test_rates_are_averaged_by_their_likelihood(monkeypatch: pytest.MonkeyPatch) -> None:
+    y = noise(1, 12, seed=3)
+    levels, weights = [], []
+    for rate in (0.1, 0.6):
+        monkeypatch.setattr(smoothing, "RATES", (rate,))
+        errors = [float(y[0, t] - smoothed_level(y[:, :t])[0]) ** 2 for t in range(3, 12)]
+        levels.append(smoothed_level(y)[0].item())
+        weights.append((sum(errors) / len(errors) + 1e-6) ** (-len(errors) / 2))
+    monkeypatch.setattr(smoothing, "RATES", (0.1, 0.6))
+    expected = sum(w * v for w, v in zip(weights, levels, strict=True)) / sum(weights)
+    assert smoothed_level(y)[0].item() == pytest.approx(expected)
+
+
+def test_the_level_of_a_walk_is_its_end_and_that_of_noise_its_mean() -> None:
+    walk, still = noise(20, 150).cumsum(1), noise(20, 150)
+    assert (smoothed_level(walk)[0][:, 0] - walk[:, -1]).abs().mean() < 0.5  # its steps are of size 1
+    assert smoothed_level(still)[0][:, 0].abs().mean() < 0.25  # the mean of the last sixty points is off by .1
+
+
+def test_a_level_is_kept_through_a_gap_and_unknown_after_a_long_silence() -> None:
+    short, long = torch.full((1, LATEST + 50), 2.0), torch.full((1, LATEST + 50), 2.0)
+    short[:, -60:], long[:, -LATEST:] = NAN, NAN
+    assert smoothed_level(short)[0].item() == pytest.approx(2.0)
+    assert smoothed_level(short)[1].item() > 60
+    assert smoothed_level(long)[0].isnan().all()
+
+
+def test_what_is_older_than_the_latest_points_has_no_say() -> None:
+    y = noise(1, LATEST + 20)
+    other = y.clone()
+    other[:, :20] = 9.0
+    assert torch.equal(smoothed_level(y)[0], smoothed_level(other)[0])
+    other[:, 21] = 9.0
+    assert not torch.equal(smoothed_level(y)[0], smoothed_level(other)[0])
+
+
+def test_rates_are_judged_by_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    y = torch.full((1, 96), NAN)
+    y[0, ::16] = torch.tensor([3.0, -3, 3, -3, 3, -3])  # a rate of .9 has forgotten each before the next
+    y[0, 1::16] = torch.tensor([3.1, -3.1, 2.9, -2.9, 3, -3])  # which that rate forecasts well, and .05 does not
+    alone = {}
+    for rates in ((0.05,), (0.9,), (0.05, 0.9)):
+        monkeypatch.setattr(smoothing, "RATES", rates)
+        alone[rates] = smoothed_level(y[:, :83])[0].item()
+    assert alone[0.05, 0.9] != pytest.approx(alone[(0.05,)], abs=0.1)
+
+
+# ---- both
+
+
+def test_a_season_goes_on_around_its_level() -> None:
+    cycle = torch.tensor([2.0, 0, -2, 0])
+    series = 5.0 + cycle.repeat(10)[None]
+    laid, age = smoothed_seasons(series, torch.tensor([[4, 1]]), 6)
+    assert laid[0, :, 0].tolist() == pytest.approx([7.0, 5, 3, 5, 7, 5], abs=1e-4)
+    assert laid[0, :, 1].unique().numel() == 1  # a season of 1 has no indices
+    assert age.shape == (1, 1, 2)
+
+
+def test_each_row_has_its_own_seasons_and_equal_ones_are_the_same() -> None:
+    z, periods = noise(3, 60), torch.tensor([[4, 12, 4], [12, 12, 1], [7, 7, 7]])
+    together, ages = smoothed_seasons(z, periods, 5)
+    for row in range(3):
+        for column in range(3):
+            alone, age = smoothed_seasons(z[row : row + 1], periods[row : row + 1, column : column + 1], 5)
+            assert together[row, :, column].tolist() == pytest.approx(alone[0, :, 0].tolist())
+            assert ages[row, 0, column].item() == pytest.approx(age.item())
+
+
+def test_nothing_observed_is_unknown() -> None:
+    laid, age = smoothed_seasons(torch.full((1, 40), NAN), torch.tensor([[4]]), 3)
+    assert laid.isnan().all()
+    assert age.isnan().all()
+
+
+def test_a_season_longer_than_the_window_is_none() -> None:
+    z = noise(2, 40)
+    long, none = (smoothed_seasons(z, torch.tensor([[m], [m]]), 3)[0] for m in (5000, 1))
+    assert torch.equal(long, none)
+
+
+@PROPERTY
+@given(
+    length=st.integers(1, 80),
+    padding=st.integers(0, 300),
+    period=st.integers(1, 30),
+    behind=st.integers(0, 6),
+    seed=st.integers(0, 9),
+)
+def test_padding_changes_nothing(length: int, padding: int, period: int, behind: int, seed: int) -> None:
+    z = noise(1, length, seed=seed)
+    z[:, length - min(behind, length - 1) :] = NAN
+    m = torch.tensor([[period]])
+    padded = torch.nn.functional.pad(z, (padding, 0), value=NAN)
+    for bare, cushioned in zip(smoothed_seasons(z, m, 9), smoothed_seasons(padded, m, 9), strict=True):
+        torch.testing.assert_close(cushioned, bare, rtol=1e-9, atol=1e-9, equal_nan=True)
