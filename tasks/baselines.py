@@ -6,13 +6,11 @@ import warnings
 
 import numpy as np
 import polars as pl
-from statsforecast import StatsForecast
-from statsforecast.models import AutoETS, DynamicOptimizedTheta, Naive, SeasonalNaive
 
 from rnn_model.config import DECILES
 from rnn_model.windows import Floats, Index, Windows
 
-MODELS = {"SeasonalNaive": SeasonalNaive, "AutoETS": AutoETS, "DynamicOptimizedTheta": DynamicOptimizedTheta}
+MODELS = ("SeasonalNaive", "AutoETS", "DynamicOptimizedTheta")  # names of statsforecast's classes
 LEVELS = (20, 40, 60, 80)  # central intervals whose ends, with the point forecast, are the nine deciles
 MANY = 50  # series from which a second process pays for its start
 
@@ -41,6 +39,8 @@ def _history(windows: Windows, series: int, origin: int, longest: int) -> Floats
 
 
 def _forecast(name: str, histories: list[Floats], horizon: int, season: int) -> Floats:
+    from statsforecast import StatsForecast, models  # seconds of imports that other commands do without
+
     lengths = [len(h) for h in histories]
     frame = pl.DataFrame(
         {
@@ -51,7 +51,10 @@ def _forecast(name: str, histories: list[Floats], horizon: int, season: int) -> 
     )
     jobs = min(os.cpu_count() or 1, 8) if len(histories) >= MANY else 1
     engine = StatsForecast(
-        [MODELS[name](season_length=season, alias="m")], freq=1, n_jobs=jobs, fallback_model=Naive(alias="m")
+        [getattr(models, name)(season_length=season, alias="m")],
+        freq=1,
+        n_jobs=jobs,
+        fallback_model=models.Naive(alias="m"),
     )
     with warnings.catch_warnings():
         warnings.simplefilter(
