@@ -5,9 +5,9 @@ announce a training, and take part in that. Outside such a training every proces
 """
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from functools import cache
 
 import torch
@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from rnn_model.errors import ConfigError
 from rnn_model.windows import Batch
 
-WAIT = timedelta(seconds=2)  # the others look so often for a training, so that signals reach them in between
+LOOK = 0.2  # seconds from one look of the others for a training to the next
 
 
 def processes() -> int:
@@ -45,12 +45,9 @@ class _Board:
         if self.rank == 0:
             self.store.set(name, message)
             return message
-        while True:
-            try:
-                self.store.wait([name], WAIT)
-                return bytes(self.store.get(name)).decode()
-            except dist.DistStoreError:  # not yet
-                continue
+        while not self.store.check([name]):  # a wait of the store's own would print each of its timeouts
+            time.sleep(LOOK)
+        return bytes(self.store.get(name)).decode()
 
 
 @cache

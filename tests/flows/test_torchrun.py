@@ -32,6 +32,7 @@ def on_two_processes(home: Path, batch_size: int) -> "subprocess.CompletedProces
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     done = on_two_processes(tmp_path, batch_size=8)
     assert done.returncode == 0, done.stderr
+    assert "waitForInput" not in done.stderr  # nothing but the bars while one waits for the other
     (folder,) = (path for path in (tmp_path / "models").glob("pretrain-*") if path.suffix == "")
     record = json.loads((folder / "training.json").read_text())
     assert record["processes"] == 2
