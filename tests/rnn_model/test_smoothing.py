@@ -67,17 +67,23 @@ def test_indices_are_told_only_where_more_than_half_of_the_phases_are_known() ->
 
 def test_a_phase_that_was_never_observed_has_no_index_and_the_others_are_apart_from_their_mean() -> None:
     z = torch.tensor([[1.0, 2, 3, 4]]).repeat(1, 5)
-    z[:, 1::4] = NAN  # the means are of 1, 3 and 4, which counts twice opposite the gap
-    found = indices(z, 4)[0]
-    assert found[2] == 0
-    assert found.sum().item() == pytest.approx(0.0, abs=1e-6)
-    assert (found[0] - found[1]).item() == pytest.approx(1.0 + 8 / 3 - 2.4, abs=0.3)
+    z[:, 1::4] = NAN
+    mean = (1 + 3 + 4) / 3  # each mean of two means holds them all twice
+    assert indices(z, 4)[0].tolist() == pytest.approx([4 - mean, 3 - mean, 0, 1 - mean])
 
 
 def test_missing_points_behind_the_end_are_outside_as_those_in_front_are() -> None:
     z = noise(1, 40).cumsum(1) + torch.arange(40.0)
     behind = torch.nn.functional.pad(z, (0, 4), value=NAN)
     assert indices(behind, 4)[0].tolist() == pytest.approx(indices(z, 4)[0].tolist())
+
+
+@pytest.mark.parametrize(("neighbour", "told"), [(1, True), (2, False)])
+def test_half_of_a_season_has_to_be_observed_around_a_point(neighbour: int, told: bool) -> None:
+    z = noise(1, 60)
+    here = torch.arange(60) % 5
+    z[:, (here != 0) & (here != neighbour)] = NAN  # pairs: of both means' eight points four are seen, or three
+    assert bool(indices(z, 4).any()) is told
 
 
 # ---- the level
@@ -94,17 +100,37 @@ def test_a_level_is_the_exponentially_weighted_mean_and_lies_so_far_back(monkeyp
     assert age.item() == pytest.approx(sum(w * (149 - t) for t, w in enumerate(weights)) / sum(weights))
 
 
-def test_rates_are_averaged_by_their_likelihood(monkeypatch: pytest.MonkeyPatch) -> None:
-    y = noise(1, 12, seed=3)
-    levels, weights = [], []
-    for rate in (0.1, 0.6):
-        monkeypatch.setattr(smoothing, "RATES", (rate,))
-        errors = [float(y[0, t] - smoothed_level(y[:, :t])[0]) ** 2 for t in range(3, 12)]
-        levels.append(smoothed_level(y)[0].item())
-        weights.append((sum(errors) / len(errors) + 1e-6) ** (-len(errors) / 2))
-    monkeypatch.setattr(smoothing, "RATES", (0.1, 0.6))
-    expected = sum(w * v for w, v in zip(weights, levels, strict=True)) / sum(weights)
-    assert smoothed_level(y)[0].item() == pytest.approx(expected)
+def by_hand(y: list[float], rates: tuple[float, ...]) -> float:
+    """The level of each rate, weighted by the likelihood of its errors where all of them forecast."""
+
+    def level(rate: float, end: int) -> tuple[float, float]:
+        known = [((1 - rate) ** (end - 1 - i), v) for i, v in enumerate(y[:end]) if not math.isnan(v)]
+        weight = sum(w for w, _ in known)
+        return sum(w * v for w, v in known) / max(weight, 1e-12), weight
+
+    judged = [
+        t
+        for t in range(1, len(y))
+        if not math.isnan(y[t])
+        and sum(not math.isnan(v) for v in y[:t]) >= 3
+        and all(level(rate, t)[1] >= 1e-12 for rate in rates)
+    ]
+    shares = []
+    for rate in rates:
+        squares = sum((y[t] - level(rate, t)[0]) ** 2 for t in judged)
+        shares.append((squares / max(len(judged), 1) + 1e-6) ** (-len(judged) / 2))
+    heard = [share * (level(rate, len(y))[1] >= 1e-12) for share, rate in zip(shares, rates, strict=True)]
+    return sum(h * level(rate, len(y))[0] for h, rate in zip(heard, rates, strict=True)) / sum(heard)
+
+
+@pytest.mark.parametrize("gap", [slice(0, 0), slice(4, 24), slice(12, 29), slice(20, 40)])
+def test_rates_are_averaged_by_the_likelihood_of_errors_that_all_of_them_made(
+    monkeypatch: pytest.MonkeyPatch, gap: slice
+) -> None:
+    monkeypatch.setattr(smoothing, "RATES", (0.1, 0.9))  # after twelve silent steps .9 knows of nothing
+    y = noise(1, 40, seed=3)
+    y[:, gap] = NAN
+    assert smoothed_level(y)[0].item() == pytest.approx(by_hand(y[0].tolist(), (0.1, 0.9)))
 
 
 def test_the_level_of_a_walk_is_its_end_and_that_of_noise_its_mean() -> None:
@@ -128,17 +154,6 @@ def test_what_is_older_than_the_latest_points_has_no_say() -> None:
     assert torch.equal(smoothed_level(y)[0], smoothed_level(other)[0])
     other[:, 21] = 9.0
     assert not torch.equal(smoothed_level(y)[0], smoothed_level(other)[0])
-
-
-def test_rates_are_judged_by_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    y = torch.full((1, 96), NAN)
-    y[0, ::16] = torch.tensor([3.0, -3, 3, -3, 3, -3])  # a rate of .9 has forgotten each before the next
-    y[0, 1::16] = torch.tensor([3.1, -3.1, 2.9, -2.9, 3, -3])  # which that rate forecasts well, and .05 does not
-    alone = {}
-    for rates in ((0.05,), (0.9,), (0.05, 0.9)):
-        monkeypatch.setattr(smoothing, "RATES", rates)
-        alone[rates] = smoothed_level(y[:, :83])[0].item()
-    assert alone[0.05, 0.9] != pytest.approx(alone[(0.05,)], abs=0.1)
 
 
 # ---- both
