@@ -10,7 +10,7 @@ from torch import Tensor
 
 RATES = (0.05, 0.1, 0.2, 0.35, 0.6, 0.9)
 LATEST = 448  # points that levels are of, and are judged by
-BLOCK = 32  # of them
+BLOCK = 32  # of them are summed as one product
 WARM_UP = 3  # points that a level is of before its error counts
 OLDER = 0.9  # a cycle says so many times as much of the seasonal indices as the next later one
 LEAST = 1e-6  # squared error that counts as none
