@@ -12,12 +12,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import polars as pl
+import requests
 
 from rnn_model.errors import CarryoverError, DataError, ServiceError, UnsafeError
 from tasks.files import first_line, known_kind, read_csv, read_parquet
 from tasks.series_config import SeriesConfig
 
 OPTIONS: dict[str, Any] = {"max_retries": 2, "retry_timeout_ms": 6000, "connect_timeout": "4s"}  # of the store's client
+ANSWER = 4  # seconds that a web server has to say anything
 REFUSED = ("401 ", "403 ", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch")
 
 
@@ -29,6 +31,8 @@ def read_objects(address: str, config: SeriesConfig) -> list[pl.DataFrame]:
     """
     known_kind(address)
     with answering(address):
+        if address.startswith("http"):
+            requests.head(address, timeout=ANSWER)  # one that is down Polars asks for half a minute
         objects = listed(address) if any(sign in address for sign in "*[") else [address]
     if not objects:
         raise absent(address)
