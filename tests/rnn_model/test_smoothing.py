@@ -50,7 +50,7 @@ def test_later_cycles_say_more_of_the_indices() -> None:
     assert indices(z, 5)[0].tolist() == pytest.approx([p - mean for p in phases])
 
 
-def test_without_a_whole_season_there_is_no_indices() -> None:
+def test_without_a_whole_season_there_are_no_indices() -> None:
     assert indices(noise(2, 11), 12).abs().max() == 0
 
 
