@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as fn
 from torch import Tensor
 
+from rnn_model.autoregression import FITTED, Regressions, autoregressions, regressions
+from rnn_model.lags import lagged, last_observed, look_up, recency
 from rnn_model.scaling import Scale, weights_half_life
 from rnn_model.smoothing import smoothed_seasons
 
@@ -21,7 +23,8 @@ DEPTH, FADE = 8, 0.8  # such a mean is of D cycles; each weighs FADE times what 
 LEVELS = (1, 4)  # latest points that say how far a level has moved; and those of the short season
 DRIFTING = 4  # versions of a smoothed season: its level stays, drifts with half or all of the slope, or a lasting one
 LASTING = 4.0  # half-lives of the slope in one of the lasting slope
-CANDIDATES = (2 + len(LEVELS)) * CYCLE_COUNT + DRIFTING * 3 + 4  # every version of each; two values, two lines
+UNFITTED = (2 + len(LEVELS)) * CYCLE_COUNT + DRIFTING * 3  # every version of each
+CANDIDATES = UNFITTED + FITTED + 4  # and two values, two lines
 POINT_FEATURES = 8  # value, its mask, and both again one season of each kind earlier
 WINDOW_FEATURES = 12 + CANDIDATES
 RISE = 32  # points at most that tell how much a level has risen
@@ -46,6 +49,7 @@ class View(NamedTuple):
     window: Tensor  # (B, WINDOW_FEATURES)
     unit: Tensor  # (B,): the error of the best naive forecast, in which a forecast's own part is measured
     record: Tensor  # (B, C): minus the log of the errors each candidate has made lately, in units
+    rows: Regressions  # of the whole window
 
 
 def view_window(z: Tensor, scale: Scale, stated: Tensor) -> View:
@@ -57,9 +61,10 @@ def view_window(z: Tensor, scale: Scale, stated: Tensor) -> View:
     errors = naive_errors(z, values, known, stated[:, 0])  # (B, 1 + S)
     values[..., 0], known[..., 0] = z.nan_to_num(0.0), ~z.isnan()  # the point itself stands where the one before it was
     unit = errors.amin(1)
-    record = -torch.log(candidate_errors(z, periods) / unit[:, None] + 0.3)
+    rows = regressions(z, periods)
+    record = -torch.log(candidate_errors(z, periods, rows) / unit[:, None] + 0.3)
     window = torch.cat([window_features(z, scale, periods, strength), errors.log() / 2, record / 2], -1)
-    return View(periods, torch.cat([values, known.float()], -1), window, unit, record)
+    return View(periods, torch.cat([values, known.float()], -1), window, unit, record, rows)
 
 
 def window_features(z: Tensor, scale: Scale, periods: Tensor, strength: Tensor) -> Tensor:
@@ -99,21 +104,14 @@ def predictability(z: Tensor, periods: Tensor) -> Tensor:
     return (naive_errors(z, *lagged(z, periods[:, :1]), periods[:, 0])[:, 0] + 0.05).rsqrt()
 
 
-def recency(z: Tensor, half_life: Tensor) -> Tensor:
-    """(B, T), (B, 1) -> (B, T): weights that halve every `half_life` steps into the past, 1 for the latest observed."""
-    place = torch.arange(z.shape[1], device=z.device)
-    latest = place.masked_fill(z.isnan(), 0).amax(1, keepdim=True)  # (B, 1)
-    return torch.exp2((place - latest).clamp_max(0) / half_life)
-
-
-def seasonal_candidates(z: Tensor, periods: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    """What may lie under the horizon: values and masks, (B, steps, C) each.
+def seasonal_candidates(z: Tensor, periods: Tensor, rows: Regressions, steps: int) -> tuple[Tensor, Tensor]:
+    """What may lie under the horizon: values and masks, (B, steps, C) each; `rows` as `regressions` gives them.
 
     Past cycles, and the mean of a season's, as they were and moved by as much as a level has since; each season around
     a smoothed level that stays or drifts, with half of the slope as in the Theta method (Hyndman and Billah, 2003,
-    "Unmasking the Theta method"), all of it, or a lasting one; the last observed value; the median of the latest
-    points, which of intermittent demand is nothing; the latest cycle (the last value, where that is unknown) carried on
-    along the slope of the window; and the last value along the latest slope.
+    "Unmasking the Theta method"), all of it, or a lasting one; what autoregressions make of the window; the last
+    observed value; the median of the latest points, which of intermittent demand is nothing; the latest cycle (the last
+    value, where that is unknown) carried on along the slope of the window; and the last value along the latest slope.
     """
     laid = past_cycles(z, periods, steps)  # (B, steps, V, S, D)
     season, back = torch.tensor(SINGLE, device=z.device).unbind(1)
@@ -130,7 +128,7 @@ def seasonal_candidates(z: Tensor, periods: Tensor, steps: int) -> tuple[Tensor,
     steep = last + window_slope(z, torch.full_like(slope, LATELY)) * (ahead + 1)
     median = z[:, -LATEST:].nanquantile(0.5, 1, keepdim=True, interpolation="lower")  # (B, 1)
     rest = torch.stack([last.expand(-1, steps), median.expand(-1, steps), line, steep], -1)
-    values = torch.cat([cycles.flatten(2), smoothed.flatten(2), rest], -1)
+    values = torch.cat([cycles.flatten(2), smoothed.flatten(2), autoregressions(z, half_life, rows, steps), rest], -1)
     return values.nan_to_num(0.0), ~values.isnan()
 
 
@@ -175,15 +173,16 @@ def season_rise(z: Tensor, points: Tensor, age: Tensor) -> Tensor:
     return rise
 
 
-def candidate_errors(z: Tensor, periods: Tensor) -> Tensor:
-    """(B, T), (B, S) -> (B, C): the mean error each candidate would have made at the latest ORIGINS.
+def candidate_errors(z: Tensor, periods: Tensor, rows: Regressions) -> Tensor:
+    """(B, T), (B, S), and their rows -> (B, C): the mean error each candidate would have made at the latest ORIGINS.
 
     Of one that cannot be tried the mean of the others, and of all the spread of z, 1.
     """
     total = count = z.new_zeros(len(z), CANDIDATES)
     for origin in range(z.shape[1] - TRIED, max(0, z.shape[1] - TRIED * (ORIGINS + 1)), -TRIED):
         past, truth = z[:, :origin], z[:, origin : origin + TRIED, None]
-        values, known = seasonal_candidates(past, periods, TRIED)  # (B, TRIED, C)
+        then = (rows[0].until(origin), rows[1].until(origin))
+        values, known = seasonal_candidates(past, periods, then, TRIED)  # (B, TRIED, C)
         tried = known & ~truth.isnan() & ~past.isnan().all(1)[:, None, None]
         total = total + ((values - truth.nan_to_num(0.0)).abs() * tried).sum(1)
         count = count + tried.sum(1)
@@ -243,25 +242,3 @@ def lagged_variance(z: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     count, total, squares = torch.fft.irfft(torch.stack([pairs, rise, square]), 2 * T)[..., : T // 2 + 2]
     count = count.clamp_min(1e-6)
     return (squares / count - (total / count).square()).clamp_min(ROUNDING), count.round(decimals=3)
-
-
-def look_up(z: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """z (B, T) at index (B, N, K): values with 0 where there is none, and whether there is one."""
-    inside = (index >= 0) & (index < z.shape[1])
-    flat = index.clamp(0, z.shape[1] - 1).flatten(1)
-    values = z.gather(1, flat).view(index.shape)
-    known = inside & ~values.isnan()
-    return torch.where(known, values, 0.0), known
-
-
-def lagged(z: Tensor, lags: Tensor) -> tuple[Tensor, Tensor]:
-    """z (B, T), lags (B, K) in steps -> (B, T, K): the value so long before each point, and whether there is one."""
-    here = torch.arange(z.shape[1], device=z.device)[None, :, None]  # (1, T, 1)
-    return look_up(z, here - lags[:, None, :])
-
-
-def last_observed(z: Tensor) -> Tensor:
-    """(B, T) -> (B,): the latest point that is not NaN, 0 where there is none."""
-    position = torch.arange(z.shape[1], device=z.device).masked_fill(z.isnan(), -1).amax(1)  # (B,)
-    value = z.gather(1, position.clamp_min(0)[:, None]).squeeze(1)
-    return torch.where(position >= 0, value, 0.0)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from rnn_model.config import HORIZON_LIMIT, MEDIAN, ModelConfig
 from rnn_model.errors import ConfigError
-from rnn_model.features import lagged, naive_errors, window_slope
+from rnn_model.features import naive_errors, window_slope
+from rnn_model.lags import lagged
 from rnn_model.network import Network
 from rnn_model.scaling import weights_half_life
 
@@ -102,13 +103,16 @@ def _views_averaged(network: Network, context: Tensor, periods: Tensor, horizon:
 
 
 def highest_logarithm(context: Tensor) -> Tensor:
-    """(B, T) -> (B, 1): as far above the largest logarithm of what was observed as those have ranged, REACH at least.
+    """(B, T) -> (B, 1): as far above the largest observed logarithm as those have ranged, or twice as far as it lies
+    above their median, whichever is less; REACH at least.
 
     Without meaning where not all of that is positive: such a series does not grow by a factor.
     """
     least = context.nan_to_num(math.inf).amin(1, keepdim=True).log()
     most = context.nan_to_num(-math.inf).amax(1, keepdim=True).log()
-    return (most + (most - least).clamp_min(REACH)).clamp_max(LOG_LIMIT)
+    median = context.nanquantile(0.5, 1, keepdim=True, interpolation="lower").log()
+    rise = torch.minimum(most - least, 2 * (most - median))  # the range of a line; one low point does not stretch it
+    return (most + rise.clamp_min(REACH)).clamp_max(LOG_LIMIT)
 
 
 def grows(context: Tensor, period: Tensor) -> Tensor:

@@ -11,18 +11,22 @@ import torch
 import torch.nn.functional as fn
 from torch import Tensor, nn
 
+from rnn_model.autoregression import FITTED
 from rnn_model.cells import Readout, build_cell
 from rnn_model.config import MEDIAN, QUANTILES, ModelConfig
 from rnn_model.features import (
     CANDIDATES,
     POINT_FEATURES,
+    UNFITTED,
     WINDOW_FEATURES,
-    last_observed,
     seasonal_candidates,
     view_window,
 )
+from rnn_model.lags import last_observed
 from rnn_model.scaling import Scale, window_scale
 
+TRUST = 2.0  # to begin with, candidates weigh by this power of the inverse of their errors
+HEAD_START = 3.0  # and fitted ones, two among nearly sixty, e^3 times as much as another of equal error
 WIDTH_BIAS = -1.0  # softplus(-1) = 0.31: the deciles of a first step's errors to begin with
 
 
@@ -64,9 +68,10 @@ class Forecaster(nn.Module):
             nn.Linear(2 * width, width),
         )
         self.readout = nn.Linear(width, patch * len(QUANTILES) + CANDIDATES)
-        self.trust = nn.Parameter(torch.ones(CANDIDATES))  # in how a candidate has done lately
-        nn.init.zeros_(self.readout.weight)  # an untrained network is a blend of the seasonal continuations
+        self.trust = nn.Parameter(torch.full((CANDIDATES,), TRUST))  # in how a candidate has done lately
+        nn.init.zeros_(self.readout.weight)  # an untrained network is a blend of the candidates by their record
         nn.init.zeros_(self.readout.bias)
+        nn.init.constant_(self.readout.bias[-CANDIDATES:][UNFITTED : UNFITTED + FITTED], HEAD_START)
 
     def forward(self, context: Tensor, periods: Tensor, horizon: int) -> tuple[Tensor, Scale]:
         """Deciles of the next `horizon` steps.
@@ -84,7 +89,7 @@ class Forecaster(nn.Module):
         x, last = skip_padding(x + window[:, None], z)  # (B, L, D), (B,)
         for block in self.blocks:
             x = block(x)  # (B, L, D)
-        past, known = seasonal_candidates(z, view.periods, F * P)  # (B, F*P, C) each
+        past, known = seasonal_candidates(z, view.periods, view.rows, F * P)  # (B, F*P, C) each
         unit = view.unit[:, None, None]  # (B, 1, 1)
         near = torch.asinh((past - last_observed(z)[:, None, None]) / unit) * known  # (B, F*P, C)
         laid = torch.cat([near, known.float()], -1).reshape(B, F, -1)  # (B, F, 2*C*P)

@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from rnn_model import features
+from rnn_model.autoregression import autoregressions, regressions
 from rnn_model.features import (
     CYCLE_COUNT,
     DEPTH,
@@ -17,19 +19,16 @@ from rnn_model.features import (
     POINT_FEATURES,
     SINGLE,
     WINDOW_FEATURES,
-    candidate_errors,
     faded_mean,
-    lagged,
-    last_observed,
     measured_season,
     naive_errors,
     predictability,
     season_rise,
-    seasonal_candidates,
     view_window,
     window_features,
     window_slope,
 )
+from rnn_model.lags import lagged
 from rnn_model.scaling import weights_half_life, window_scale
 from rnn_model.smoothing import smoothed_seasons
 
@@ -43,6 +42,14 @@ def seasons(*rows: tuple[int, ...]) -> Tensor:
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def seasonal_candidates(z: Tensor, periods: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    return features.seasonal_candidates(z, periods, regressions(z, periods), steps)
+
+
+def candidate_errors(z: Tensor, periods: Tensor) -> Tensor:
+    return features.candidate_errors(z, periods, regressions(z, periods))
 
 
 # ---- features
@@ -168,10 +175,10 @@ def test_a_missing_point_is_an_unknown_candidate_in_its_own_place_only() -> None
     assert values[0, 1, :K].tolist() == [0, 11, 0, 0, 11, 0, 11]
 
 
-def test_a_season_longer_than_the_history_leaves_the_level_the_last_value_the_median_and_the_lines() -> None:
+def test_a_season_longer_than_the_history_leaves_the_level_the_steps_the_last_value_the_median_and_the_lines() -> None:
     values, known = seasonal_candidates(torch.tensor([[7.0, 7, 7]]), seasons((12, 12, 12)), 2)
-    assert known[0].tolist() == [[False] * SMOOTHED + [True] * (12 + 4)] * 2
-    assert values[0].tolist() == [pytest.approx([0] * SMOOTHED + [7] * (12 + 4))] * 2
+    assert known[0].tolist() == [[False] * SMOOTHED + [True] * 12 + [False] + [True] * 5] * 2
+    assert values[0].tolist() == [pytest.approx([0] * SMOOTHED + [7] * 12 + [0] + [7] * 5)] * 2
 
 
 def test_the_last_candidates_are_the_last_value_a_cycle_along_the_slope_and_the_latest_slope() -> None:
@@ -207,6 +214,16 @@ def test_each_season_around_its_smoothed_level_stays_or_drifts_with_half_all_or_
     for number, drift in enumerate((0, 0.5 * slope, slope, lasting)):
         torch.testing.assert_close(smoothed[..., number], laid + drift * since)
     assert known[..., SMOOTHED : SMOOTHED + 12].all()
+
+
+def test_what_autoregressions_make_of_the_window_comes_after_them() -> None:
+    z, periods = noise(2, 60).float(), seasons((4, 12, 7), (6, 6, 6))
+    values, known = seasonal_candidates(z, periods, 9)
+    assert torch.equal(
+        values[..., SMOOTHED + 12 : SMOOTHED + 14],
+        autoregressions(z, weights_half_life(periods[:, 0]), regressions(z, periods), 9),
+    )
+    assert known[..., SMOOTHED + 12 : SMOOTHED + 14].all()
 
 
 def test_a_line_goes_on_from_a_level_that_lags_behind_it() -> None:
@@ -405,11 +422,6 @@ def test_candidates_equal_a_walk_back_cycle_by_cycle(
             assert known[0, t, K + s] == bool(pairs)
             mean = sum(v * w for v, w in pairs) / sum(w for _, w in pairs) if pairs else 0
             assert values[0, t, K + s].item() == pytest.approx(mean, abs=1e-6)
-
-
-def test_last_observed_skips_missing_points_and_is_0_where_there_is_none() -> None:
-    z = torch.tensor([[1.0, 2, NAN, NAN], [NAN] * 4, [1, 2, 3, 4]])
-    assert last_observed(z).tolist() == [2, 0, 4]
 
 
 def test_window_features_worked_out_by_hand() -> None:

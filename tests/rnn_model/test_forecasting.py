@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rnn_model import forecasting
 from rnn_model.errors import ConfigError
-from rnn_model.forecasting import check_horizon, fit_context, grows, predict, rests_on_zero
+from rnn_model.forecasting import check_horizon, fit_context, grows, highest_logarithm, predict, rests_on_zero
 from rnn_model.network import MEDIAN, Network
 
 NAN = float("nan")
@@ -81,7 +81,7 @@ def test_the_mode_of_the_network_is_restored(lively: Build, training: bool) -> N
 
 def test_the_mode_is_restored_after_a_failure(lively: Build) -> None:
     network = lively().train()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ValueError, match="unpack"):
         predict(network, history(), torch.ones(3, 7, dtype=torch.long), 8)  # two seasons are expected, not seven
     assert network.training
 
@@ -177,7 +177,7 @@ def test_what_grows_by_a_factor_is_forecast_to_grow_faster_than_along_its_slope(
     assert (both[0, :, MEDIAN] > values_alone[0, :, MEDIAN]).all()
 
 
-def test_a_growing_forecast_is_half_that_of_the_logarithms_which_rise_no_farther_than_they_have_ranged(
+def test_a_growing_forecast_is_half_that_of_the_logarithms_which_have_a_limit(
     lively: Build,
 ) -> None:
     network, values = lively(), growing()
@@ -187,7 +187,9 @@ def test_a_growing_forecast_is_half_that_of_the_logarithms_which_rise_no_farther
     shift = logs.amin(1, keepdim=True) + 100  # negative everywhere, so it has no logarithms of its own
     of_logs = (predict(network, logs - shift, seasons(3), 8) + shift[..., None]).exp()
     of_values = predict(network, values - 1e5, seasons(3), 8) + 1e5
-    farthest = (values.amax(1) * (values.amax(1) / values.amin(1)).clamp_min(math.exp(2)))[:, None, None]
+    middle = values.quantile(0.5, 1, interpolation="lower")
+    risen = torch.minimum(values.amax(1) / values.amin(1), (values.amax(1) / middle).square())
+    farthest = (values.amax(1) * risen.clamp_min(math.exp(2)))[:, None, None]
     assert (of_logs > farthest).any()
     assert (of_logs < farthest).any()
     half = (torch.minimum(of_logs, farthest) + of_values.clamp_min(0)) / 2
@@ -206,6 +208,19 @@ def test_rolled_logarithms_rise_no_farther_than_the_observed_ones_have_ranged(
     deciles = predict(fresh(8), values, seasons(1), 12)
     farthest = 1.2**31 * 1.2**31  # the largest, times what they have ranged
     assert deciles.flatten().tolist() == pytest.approx([(1e3 + farthest) / 2] * 108, rel=1e-6)
+
+
+def test_one_low_point_gives_logarithms_no_more_room() -> None:
+    steady = (3 + 0.01 * torch.arange(20.0, dtype=torch.float64)).exp()[None]
+    fallen = steady.clone()
+    fallen[0, 2] = 1e-9
+    assert torch.equal(highest_logarithm(fallen), highest_logarithm(steady))
+    assert highest_logarithm(steady).item() == pytest.approx(3.19 + forecasting.REACH)
+
+
+def test_a_late_rise_goes_on_as_far_as_it_has_come() -> None:
+    late = torch.cat([torch.ones(20), 1.5 ** torch.arange(12)])[None]
+    assert highest_logarithm(late).item() == pytest.approx(22 * math.log(1.5), rel=1e-5)  # not three times eleven
 
 
 def test_a_positive_series_that_does_not_grow_is_forecast_by_its_values_alone(lively: Build) -> None:
