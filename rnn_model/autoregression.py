@@ -18,20 +18,21 @@ import torch
 import torch.nn.functional as fn
 from torch import Tensor
 
-from rnn_model.lags import lagged, recency
+from rnn_model.lags import filled_end, lagged, recency
 
 FITTED = 2  # autoregressions
-CYCLES = (0.25, 0.15, 0.15, 0.0, 0.1)  # b of the first lags of `cycle_lags` before any point is seen, 0 of the others
-STRENGTH = 60.0  # points that say the prior, each with differences as large as what is explained is on average
-STILL, FORGETFUL = 2.0, 20.0  # points without a rise, and without memory in u, that a window begins with
-WIDE = 3.0  # mean errors at which a point's weight is halved
-FADING = 8.0  # half-lives of the scale in one of the first regression
+CYCLES = (0.25, 0.15, 0.15, 0.0, 0.1)  # prior b of the first lags of `cycle_lags`, 0 of the others; the base keeps .35
+STRENGTH = 60.0  # points that say the prior of each b, as large (root mean square) as what is explained
+STILL = 2.0  # points that say there is no drift
+FORGETFUL = 20.0  # points that say u has no memory
+WIDE = 3.0  # a point's weight is halved at so many mean errors
+FADING = 8.0  # weights of the first regression halve in so many half-lives of the scale
 LEAST = 1e-2  # error that counts as none
 REACH = 0.5  # a forecast leaves the range of its window by so much of that range at most
 
 
 class Regression(NamedTuple):
-    """The rows of one regression. Each is of its point and what lies before it, so a shorter window has the first."""
+    """A row is of its point and earlier ones only, so the rows of a shorter window are the first of these."""
 
     lags: Tensor  # (B, 1 + K), the base first
     rows: Tensor  # (B, T, R), 0 where a row does not count
@@ -42,31 +43,27 @@ class Regression(NamedTuple):
         return Regression(self.lags, self.rows[:, :end], self.seen[:, :end])
 
 
-Regressions = tuple[Regression, Regression]
+Pair = tuple[Regression, Regression]  # from a season ago, and from step to step
 
 
-def regressions(z: Tensor, periods: Tensor) -> Regressions:
-    """From a season ago, and from step to step: (B, T), (B, S)."""
+def regressions(z: Tensor, periods: Tensor) -> Pair:
+    """What both are fitted to: (B, T), (B, S)."""
     return regression(z, cycle_lags(periods)), regression(z, step_lags(periods))
 
 
-def autoregressions(z: Tensor, half_life: Tensor, both: Regressions, steps: int) -> Tensor:
-    """What both make of each window: (B, T), (B, 1), their rows -> (B, H, FITTED); NaN where the base is not known."""
-    with torch.autocast(z.device.type, enabled=False):  # a candidate is no matter of precision
-        (lags, rows, seen), by_step = both
+def autoregressions(z: Tensor, half_life: Tensor, pair: Pair, steps: int) -> Tensor:
+    """What both make of each window: z (B, T), half-life of its scale in steps (B, 1) -> (B, H, FITTED).
+
+    NaN where the base is not known; of the second, that is a window without any point.
+    """
+    with torch.autocast(z.device.type, enabled=False):  # the products of a regression need all their digits
+        (lags, rows, seen), (step_lags, step_rows, step_seen) = pair
         weight = seen * recency(z, FADING * half_life)
         b = fit(rows, weight, CYCLES)
         from_season = carry_on(z, lags, b, *disturbance(rows, weight, b), steps)
-        none, b = z.new_zeros(len(z), 1), fit(by_step.rows, by_step.seen, ())
-        from_step = carry_on(filled_end(z), by_step.lags, b, none, none, steps)
+        step_b, none = fit(step_rows, step_seen, ()), z.new_zeros(len(z), 1)
+        from_step = carry_on(filled_end(z), step_lags, step_b, none, none, steps)
     return torch.stack([from_season, from_step], -1)
-
-
-def filled_end(z: Tensor) -> Tensor:
-    """(B, T) -> the same, the last observed value in the place of what is missing after it."""
-    place = torch.arange(z.shape[1], device=z.device)
-    latest = place.masked_fill(z.isnan(), 0).amax(1, keepdim=True)  # (B, 1)
-    return torch.where(place > latest, z.gather(1, latest), z)
 
 
 def cycle_lags(periods: Tensor) -> Tensor:
@@ -118,10 +115,10 @@ def residual(rows: Tensor, b: Tensor) -> Tensor:
 def ridge(rows: Tensor, weight: Tensor, prior: tuple[float, ...]) -> Tensor:
     """As `fit`, once (Hoerl and Kennard, 1970, "Ridge regression: biased estimation for nonorthogonal problems")."""
     products = rows.transpose(1, 2) @ (rows * weight[..., None])  # (B, R, R)
-    lags = rows.shape[2] - 2
+    K = rows.shape[2] - 2
     strength = STRENGTH * mean_over(weight, rows[..., -1].square()).clamp_min(LEAST**2)  # (B,)
-    penalty = fn.pad(strength[:, None].expand(-1, lags), (0, 1), value=STILL)  # (B, R - 1)
-    towards = fn.pad(rows.new_tensor(prior), (0, lags + 1 - len(prior)))  # (R - 1,)
+    penalty = fn.pad(strength[:, None].expand(-1, K), (0, 1), value=STILL)  # (B, R - 1)
+    towards = fn.pad(rows.new_tensor(prior), (0, K + 1 - len(prior)))  # (R - 1,)
     left = products[:, :-1, :-1] + torch.diag_embed(penalty)  # (B, R - 1, R - 1), positive definite
     found: Tensor = torch.linalg.solve_ex(left, products[:, :-1, -1] + penalty * towards)[0]
     return found
@@ -138,15 +135,17 @@ def disturbance(rows: Tensor, weight: Tensor, b: Tensor) -> tuple[Tensor, Tensor
     phi is shrunk towards 0 by FORGETFUL points of average size, and is not negative.
     """
     u = residual(rows, b)  # (B, T)
-    now, before, both = u[:, 1:], u[:, :-1], weight[:, 1:] * (weight[:, :-1] > 0)
-    forgetful = FORGETFUL * mean_over(both, before.square()).clamp_min(LEAST**2)
-    phi = ((both * now * before).sum(1) / ((both * before.square()).sum(1) + forgetful)).clamp(0.0, 1.0)[:, None]
+    now, before, pairs = u[:, 1:], u[:, :-1], weight[:, 1:] * (weight[:, :-1] > 0)
+    forgetful = FORGETFUL * mean_over(pairs, before.square()).clamp_min(LEAST**2)
+    phi = ((pairs * now * before).sum(1) / ((pairs * before.square()).sum(1) + forgetful)).clamp(0.0, 1.0)[:, None]
     latest = (torch.arange(u.shape[1], device=u.device) * (weight > 0)).amax(1, keepdim=True)  # (B, 1)
     return phi, u.gather(1, latest) * phi ** (u.shape[1] - 1 - latest)
 
 
 def carry_on(z: Tensor, lags: Tensor, b: Tensor, phi: Tensor, u: Tensor, steps: int) -> Tensor:
-    """The forecast step by step, each step part of the past of the next ones: -> (B, H).
+    """The forecast step by step, each step part of the past of the next ones.
+
+    z (B, T), lags (B, 1 + K), b and c (B, K + 1), phi and u (B, 1) -> (B, H).
 
     NaN where the base is not known; another lag that is not known counts as the base. No farther outside the window's
     range than REACH of it.

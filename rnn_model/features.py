@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as fn
 from torch import Tensor
 
-from rnn_model.autoregression import FITTED, Regressions, autoregressions, regressions
+from rnn_model.autoregression import FITTED, Pair, autoregressions, regressions
 from rnn_model.lags import lagged, last_observed, look_up, recency
 from rnn_model.scaling import Scale, weights_half_life
 from rnn_model.smoothing import smoothed_seasons
@@ -23,8 +23,9 @@ DEPTH, FADE = 8, 0.8  # such a mean is of D cycles; each weighs FADE times what 
 LEVELS = (1, 4)  # latest points that say how far a level has moved; and those of the short season
 DRIFTING = 4  # versions of a smoothed season: its level stays, drifts with half or all of the slope, or a lasting one
 LASTING = 4.0  # half-lives of the slope in one of the lasting slope
-UNFITTED = (2 + len(LEVELS)) * CYCLE_COUNT + DRIFTING * 3  # every version of each
-CANDIDATES = UNFITTED + FITTED + 4  # and two values, two lines
+SEASONAL = (2 + len(LEVELS)) * CYCLE_COUNT + DRIFTING * 3  # every version of each
+FITTED_AT = slice(SEASONAL, SEASONAL + FITTED)  # the place of autoregressions among the candidates
+CANDIDATES = SEASONAL + FITTED + 4  # and two values, two lines
 POINT_FEATURES = 8  # value, its mask, and both again one season of each kind earlier
 WINDOW_FEATURES = 12 + CANDIDATES
 RISE = 32  # points at most that tell how much a level has risen
@@ -49,7 +50,7 @@ class View(NamedTuple):
     window: Tensor  # (B, WINDOW_FEATURES)
     unit: Tensor  # (B,): the error of the best naive forecast, in which a forecast's own part is measured
     record: Tensor  # (B, C): minus the log of the errors each candidate has made lately, in units
-    rows: Regressions  # of the whole window
+    pair: Pair  # the regressions of the whole window
 
 
 def view_window(z: Tensor, scale: Scale, stated: Tensor) -> View:
@@ -61,10 +62,10 @@ def view_window(z: Tensor, scale: Scale, stated: Tensor) -> View:
     errors = naive_errors(z, values, known, stated[:, 0])  # (B, 1 + S)
     values[..., 0], known[..., 0] = z.nan_to_num(0.0), ~z.isnan()  # the point itself stands where the one before it was
     unit = errors.amin(1)
-    rows = regressions(z, periods)
-    record = -torch.log(candidate_errors(z, periods, rows) / unit[:, None] + 0.3)
+    pair = regressions(z, periods)
+    record = -torch.log(candidate_errors(z, periods, pair) / unit[:, None] + 0.3)
     window = torch.cat([window_features(z, scale, periods, strength), errors.log() / 2, record / 2], -1)
-    return View(periods, torch.cat([values, known.float()], -1), window, unit, record, rows)
+    return View(periods, torch.cat([values, known.float()], -1), window, unit, record, pair)
 
 
 def window_features(z: Tensor, scale: Scale, periods: Tensor, strength: Tensor) -> Tensor:
@@ -104,8 +105,8 @@ def predictability(z: Tensor, periods: Tensor) -> Tensor:
     return (naive_errors(z, *lagged(z, periods[:, :1]), periods[:, 0])[:, 0] + 0.05).rsqrt()
 
 
-def seasonal_candidates(z: Tensor, periods: Tensor, rows: Regressions, steps: int) -> tuple[Tensor, Tensor]:
-    """What may lie under the horizon: values and masks, (B, steps, C) each; `rows` as `regressions` gives them.
+def seasonal_candidates(z: Tensor, periods: Tensor, pair: Pair, steps: int) -> tuple[Tensor, Tensor]:
+    """What may lie under the horizon: values and masks, (B, steps, C) each; `pair` as `regressions` gives it.
 
     Past cycles, and the mean of a season's, as they were and moved by as much as a level has since; each season around
     a smoothed level that stays or drifts, with half of the slope as in the Theta method (Hyndman and Billah, 2003,
@@ -128,7 +129,7 @@ def seasonal_candidates(z: Tensor, periods: Tensor, rows: Regressions, steps: in
     steep = last + window_slope(z, torch.full_like(slope, LATELY)) * (ahead + 1)
     median = z[:, -LATEST:].nanquantile(0.5, 1, keepdim=True, interpolation="lower")  # (B, 1)
     rest = torch.stack([last.expand(-1, steps), median.expand(-1, steps), line, steep], -1)
-    values = torch.cat([cycles.flatten(2), smoothed.flatten(2), autoregressions(z, half_life, rows, steps), rest], -1)
+    values = torch.cat([cycles.flatten(2), smoothed.flatten(2), autoregressions(z, half_life, pair, steps), rest], -1)
     return values.nan_to_num(0.0), ~values.isnan()
 
 
@@ -173,15 +174,15 @@ def season_rise(z: Tensor, points: Tensor, age: Tensor) -> Tensor:
     return rise
 
 
-def candidate_errors(z: Tensor, periods: Tensor, rows: Regressions) -> Tensor:
-    """(B, T), (B, S), and their rows -> (B, C): the mean error each candidate would have made at the latest ORIGINS.
+def candidate_errors(z: Tensor, periods: Tensor, pair: Pair) -> Tensor:
+    """(B, T), (B, S), their regressions -> (B, C): the mean error each candidate would have made at the latest ORIGINS.
 
     Of one that cannot be tried the mean of the others, and of all the spread of z, 1.
     """
     total = count = z.new_zeros(len(z), CANDIDATES)
     for origin in range(z.shape[1] - TRIED, max(0, z.shape[1] - TRIED * (ORIGINS + 1)), -TRIED):
         past, truth = z[:, :origin], z[:, origin : origin + TRIED, None]
-        then = (rows[0].until(origin), rows[1].until(origin))
+        then = (pair[0].until(origin), pair[1].until(origin))
         values, known = seasonal_candidates(past, periods, then, TRIED)  # (B, TRIED, C)
         tried = known & ~truth.isnan() & ~past.isnan().all(1)[:, None, None]
         total = total + ((values - truth.nan_to_num(0.0)).abs() * tried).sum(1)

@@ -22,15 +22,23 @@ def lagged(z: Tensor, lags: Tensor) -> tuple[Tensor, Tensor]:
     return look_up(z, here - lags[:, None, :])
 
 
+def latest_observed(z: Tensor) -> Tensor:
+    """(B, T) -> (B, 1): the place of the latest point that is not NaN, 0 where there is none."""
+    return torch.arange(z.shape[1], device=z.device).masked_fill(z.isnan(), 0).amax(1, keepdim=True)
+
+
 def last_observed(z: Tensor) -> Tensor:
     """(B, T) -> (B,): the latest point that is not NaN, 0 where there is none."""
-    position = torch.arange(z.shape[1], device=z.device).masked_fill(z.isnan(), -1).amax(1)  # (B,)
-    value = z.gather(1, position.clamp_min(0)[:, None]).squeeze(1)
-    return torch.where(position >= 0, value, 0.0)
+    return z.gather(1, latest_observed(z))[:, 0].nan_to_num(0.0)
+
+
+def filled_end(z: Tensor) -> Tensor:
+    """(B, T) -> the same, the last observed value in the place of what is missing after it."""
+    latest = latest_observed(z)
+    return torch.where(torch.arange(z.shape[1], device=z.device) > latest, z.gather(1, latest), z)
 
 
 def recency(z: Tensor, half_life: Tensor) -> Tensor:
     """(B, T), (B, 1) -> (B, T): weights that halve every `half_life` steps into the past, 1 for the latest observed."""
-    place = torch.arange(z.shape[1], device=z.device)
-    latest = place.masked_fill(z.isnan(), 0).amax(1, keepdim=True)  # (B, 1)
-    return torch.exp2((place - latest).clamp_max(0) / half_life)
+    age = latest_observed(z) - torch.arange(z.shape[1], device=z.device)
+    return torch.exp2(-age.clamp_min(0) / half_life)

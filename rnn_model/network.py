@@ -11,13 +11,12 @@ import torch
 import torch.nn.functional as fn
 from torch import Tensor, nn
 
-from rnn_model.autoregression import FITTED
 from rnn_model.cells import Readout, build_cell
 from rnn_model.config import MEDIAN, QUANTILES, ModelConfig
 from rnn_model.features import (
     CANDIDATES,
+    FITTED_AT,
     POINT_FEATURES,
-    UNFITTED,
     WINDOW_FEATURES,
     seasonal_candidates,
     view_window,
@@ -71,7 +70,7 @@ class Forecaster(nn.Module):
         self.trust = nn.Parameter(torch.full((CANDIDATES,), TRUST))  # in how a candidate has done lately
         nn.init.zeros_(self.readout.weight)  # an untrained network is a blend of the candidates by their record
         nn.init.zeros_(self.readout.bias)
-        nn.init.constant_(self.readout.bias[-CANDIDATES:][UNFITTED : UNFITTED + FITTED], HEAD_START)
+        nn.init.constant_(self.readout.bias[-CANDIDATES:][FITTED_AT], HEAD_START)
 
     def forward(self, context: Tensor, periods: Tensor, horizon: int) -> tuple[Tensor, Scale]:
         """Deciles of the next `horizon` steps.
@@ -89,7 +88,7 @@ class Forecaster(nn.Module):
         x, last = skip_padding(x + window[:, None], z)  # (B, L, D), (B,)
         for block in self.blocks:
             x = block(x)  # (B, L, D)
-        past, known = seasonal_candidates(z, view.periods, view.rows, F * P)  # (B, F*P, C) each
+        past, known = seasonal_candidates(z, view.periods, view.pair, F * P)  # (B, F*P, C) each
         unit = view.unit[:, None, None]  # (B, 1, 1)
         near = torch.asinh((past - last_observed(z)[:, None, None]) / unit) * known  # (B, F*P, C)
         laid = torch.cat([near, known.float()], -1).reshape(B, F, -1)  # (B, F, 2*C*P)

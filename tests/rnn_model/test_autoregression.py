@@ -1,7 +1,5 @@
 """Autoregressions of a window: what they make of series whose law is known."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -118,6 +116,16 @@ def test_a_few_points_of_a_disturbance_say_little_of_its_memory() -> None:
     assert phi.item() == pytest.approx(5 / (5 + FORGETFUL))
 
 
+def test_the_memory_of_a_disturbance_is_that_of_neighbouring_points() -> None:
+    u = torch.tensor([2.0, 1, 0, 3, 1, 2])  # nothing is known of the third
+    rows = torch.stack([torch.zeros(6), torch.zeros(6), u], -1)[None]
+    weight = torch.tensor([[1.0, 1, 0, 1, 1, 0.5]])
+    phi, left = disturbance(rows, weight, torch.zeros(1, 2))
+    products, squares, pairs = 2 * 1 + 3 * 1 + 0.5 * 1 * 2, 2 * 2 + 3 * 3 + 0.5 * 1 * 1, 2.5
+    assert phi.item() == pytest.approx(products / (squares + FORGETFUL * squares / pairs))
+    assert left.item() == 2
+
+
 def test_what_changes_its_sign_at_each_step_has_no_memory() -> None:
     u = torch.tensor([1.0, -1.0]).repeat(30)
     rows = torch.stack([torch.zeros_like(u), torch.zeros_like(u), u], -1)[None]
@@ -177,9 +185,27 @@ def test_a_season_that_was_not_stated_is_followed_where_it_was_measured() -> Non
     assert (ahead - z[0, 168:]).abs().mean() < 0.5 * (z[0, 167] - z[0, 168:]).abs().mean()
 
 
-def test_a_constant_goes_on() -> None:
+def test_a_constant_window_divides_nothing_by_zero() -> None:
     ahead = autoregressions(torch.full((1, 30), 2.5), seasons((4, 4, 4)), 6)
     assert ahead[0].flatten().tolist() == pytest.approx([2.5] * 12)
+
+
+def test_what_is_left_of_a_disturbance_is_carried_on() -> None:
+    cycle = 5 * noise(1, 12)[0]
+    u = torch.zeros(240, dtype=torch.float64)
+    for t, shock in enumerate(0.2 * noise(1, 240, seed=1)[0]):
+        u[t] = 0.9 * u[t - 1] + shock
+    u[220:] += 4.0  # twenty points above
+    z = (cycle.repeat(20) + u)[None]
+    ahead = autoregressions(z, seasons((12, 12, 12)), 3)[0, :, SEASON]
+    assert (ahead - cycle[:3]).mean().item() == pytest.approx(4.0, abs=1.0)
+
+
+def test_low_precision_of_the_network_is_not_that_of_the_regressions() -> None:
+    z = noise(4, 90).float()
+    plain = autoregressions(z, seasons((4, 12, 7)).expand(4, -1), 5)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(autoregressions(z, seasons((4, 12, 7)).expand(4, -1), 5), plain)
 
 
 def test_what_has_no_known_base_is_unknown_and_the_rest_is_not() -> None:
@@ -224,12 +250,15 @@ def test_each_row_has_its_own_seasons() -> None:
 
 
 def test_later_points_say_more_of_the_season_and_as_much_of_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    z, periods = noise(1, 300).cumsum(1), seasons((4, 4, 4))
-    before = autoregressions(z, periods, 4)
+    z = noise(1, 300)
+    for t in range(150, 300):
+        z[0, t] = z[0, t - 4] + 0.1 * z[0, t]  # a season in the second half only
+    periods, truth = seasons((4, 4, 4)), z[0, -4:]
+    faded = autoregressions(z, periods, 4)
     monkeypatch.setattr(autoregression, "FADING", 1e9)
-    after = autoregressions(z, periods, 4)
-    assert not torch.allclose(before[..., SEASON], after[..., SEASON])
-    assert torch.equal(before[..., STEP], after[..., STEP])
+    even = autoregressions(z, periods, 4)
+    assert (faded[0, :, SEASON] - truth).abs().mean() < (even[0, :, SEASON] - truth).abs().mean()
+    assert torch.equal(faded[..., STEP], even[..., STEP])
 
 
 @PROPERTY
@@ -256,4 +285,3 @@ def test_padding_changes_nothing_a_mirrored_past_has_a_mirrored_forecast_and_non
     limit = z.abs().nan_to_num(0.0).amax(1) * (1 + 2 * REACH)
     known = ahead.nan_to_num(0.0).abs().amax((1, 2))
     assert (known <= limit + 1e-9).all()
-    assert not math.isinf(float(known.max()))

@@ -216,14 +216,14 @@ def test_each_season_around_its_smoothed_level_stays_or_drifts_with_half_all_or_
     assert known[..., SMOOTHED : SMOOTHED + 12].all()
 
 
-def test_what_autoregressions_make_of_the_window_comes_after_them() -> None:
+def test_what_autoregressions_make_of_the_window_comes_after_the_smoothed_seasons() -> None:
     z, periods = noise(2, 60).float(), seasons((4, 12, 7), (6, 6, 6))
     values, known = seasonal_candidates(z, periods, 9)
     assert torch.equal(
-        values[..., SMOOTHED + 12 : SMOOTHED + 14],
+        values[..., features.FITTED_AT],
         autoregressions(z, weights_half_life(periods[:, 0]), regressions(z, periods), 9),
     )
-    assert known[..., SMOOTHED + 12 : SMOOTHED + 14].all()
+    assert known[..., features.FITTED_AT].all()
 
 
 def test_a_line_goes_on_from_a_level_that_lags_behind_it() -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rnn_model.lags import lagged, last_observed, look_up, recency
+from rnn_model.lags import filled_end, lagged, last_observed, look_up, recency
 
 NAN = float("nan")
 
@@ -30,3 +30,9 @@ def test_weights_halve_from_the_latest_observed_point() -> None:
 def test_last_observed_skips_missing_points_and_is_0_where_there_is_none() -> None:
     z = torch.tensor([[1.0, 2, NAN, NAN], [NAN] * 4, [1, 2, 3, 4]])
     assert last_observed(z).tolist() == [2, 0, 4]
+
+
+def test_the_end_is_filled_and_no_gap_before_it() -> None:
+    z = torch.tensor([[1.0, NAN, 3, NAN, NAN], [NAN] * 5])
+    assert filled_end(z)[0].tolist() == pytest.approx([1, NAN, 3, 3, 3], nan_ok=True)
+    assert filled_end(z)[1].isnan().all()

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rnn_model.autoregression import FITTED
 from rnn_model.config import MEDIAN, ModelConfig
-from rnn_model.features import CANDIDATES, UNFITTED, seasonal_candidates, view_window
+from rnn_model.features import CANDIDATES, FITTED_AT, seasonal_candidates, view_window
 from rnn_model.forecasting import predict
 from rnn_model.network import HEAD_START, TRUST, Network, build_network, monotone, trim
 
@@ -69,7 +68,7 @@ def test_an_untrained_median_lies_within_its_seasonal_candidates(fresh: Build, s
     out, scale = fresh(seed=seed)(history, periods, 8)
     z = scale.apply(history)
     view = view_window(z, scale, periods)
-    values, known = seasonal_candidates(z, view.periods, view.rows, 8)
+    values, known = seasonal_candidates(z, view.periods, view.pair, 8)
     assert (out[..., MEDIAN] >= values.masked_fill(~known, math.inf).amin(-1) - 1e-5).all()
     assert (out[..., MEDIAN] <= values.masked_fill(~known, -math.inf).amax(-1) + 1e-5).all()
 
@@ -85,9 +84,9 @@ def test_an_untrained_network_trusts_candidates_as_they_have_done_lately(fresh: 
     out, scale = fresh()(history, periods, 8)
     z = scale.apply(history)
     view = view_window(z, scale, periods)
-    values, known = seasonal_candidates(z, view.periods, view.rows, 8)
+    values, known = seasonal_candidates(z, view.periods, view.pair, 8)
     start = torch.zeros(CANDIDATES)
-    start[UNFITTED : UNFITTED + FITTED] = HEAD_START
+    start[FITTED_AT] = HEAD_START
     trust = torch.exp(TRUST * view.record + start)[:, None] * known  # a power of the inverse of the errors they made
     torch.testing.assert_close(out[..., MEDIAN], (values * trust).sum(-1) / trust.sum(-1))
 
