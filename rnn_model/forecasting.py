@@ -14,7 +14,7 @@ from rnn_model.errors import ConfigError
 from rnn_model.features import naive_errors, window_slope
 from rnn_model.lags import lagged
 from rnn_model.network import Network
-from rnn_model.scaling import weights_half_life
+from rnn_model.scaling import SPREAD_FLOOR, TINY, weights_half_life
 
 PREDICT_BATCH = 512  # windows per pass: bounds memory
 LIMIT = 1.5  # forecasts reach at most this many trained horizons
@@ -22,6 +22,7 @@ RISEN, GROWING = 1.5, 0.2  # a rise by that factor (of a shrunk line), and that 
 REACH = 2.0  # logarithms reach so far beyond the largest observed one, or as far as they have ranged
 LOG_LIMIT = 700.0  # exp overflows at 709
 RESTING = 0.25  # share of zeros from which on a series (intermittent demand, the sun's power) rests on zero
+NOTHING = TINY * SPREAD_FLOOR  # magnitude of a scaled unit of a window of zeros
 FARTHEST = 20.0  # arcsinh units; observed points reach 15 (the spread has a floor), and sinh overflows at 710
 
 
@@ -39,7 +40,8 @@ def predict(network: Network, context: Tensor, periods: Tensor, horizon: int) ->
     """Deciles of the next `horizon` steps: context (B, T) and periods (B, S) -> (B, H, Q) float64, never NaN.
 
     `context` is in the data's units with NaN where nothing was observed, any T; it is cut or padded to what the
-    network sees. Where no observed value is negative, no forecast is. The mode of the network is restored.
+    network sees. Where no observed value is negative, no forecast is; what is smaller than NOTHING is 0. The mode of
+    the network is restored.
     """
     check_horizon(network.horizon, horizon)
     if not len(context):
@@ -56,7 +58,8 @@ def predict(network: Network, context: Tensor, periods: Tensor, horizon: int) ->
             ]
     finally:
         network.train(was_training)
-    return torch.cat(parts)
+    deciles = torch.cat(parts)
+    return torch.where(deciles.abs() < NOTHING, 0.0, deciles)
 
 
 def fit_context(context: Tensor, config: ModelConfig) -> Tensor:

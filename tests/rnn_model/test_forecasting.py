@@ -79,10 +79,14 @@ def test_the_mode_of_the_network_is_restored(lively: Build, training: bool) -> N
     assert network.training is training
 
 
-def test_the_mode_is_restored_after_a_failure(lively: Build) -> None:
+def test_the_mode_is_restored_after_a_failure(lively: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise MemoryError
+
     network = lively().train()
-    with pytest.raises(ValueError, match="unpack"):
-        predict(network, history(), torch.ones(3, 7, dtype=torch.long), 8)  # two seasons are expected, not seven
+    monkeypatch.setattr(network, "forward", fails)
+    with pytest.raises(MemoryError):
+        predict(network, history(), seasons(3), 8)
     assert network.training
 
 
@@ -298,6 +302,10 @@ def test_whatever_the_data_contract_lets_through_has_a_finite_forecast_in_order(
     deciles = predict(lively(spine=spine), history, torch.tensor([stated]), horizon)
     assert deciles.isfinite().all()
     assert (deciles.diff(dim=-1) >= 0).all()
+
+
+def test_of_zeros_the_forecast_is_0(lively: Build) -> None:
+    assert predict(lively(), torch.zeros(2, 32), seasons(2), 8).abs().max() == 0
 
 
 @pytest.mark.parametrize("level", [7.5, -1e30, 1e-30])
