@@ -96,7 +96,9 @@ def show_outcome(result: Outcome, target: TargetConfig, model: Any) -> None:
 def show_forecast(result: Forecast) -> None:
     """Who forecast how far, by which paths series were answered, and where that is; on stderr what was left out."""
     paths = ", ".join(f"{count} {path}" for path, count in result.paths.items())
-    print(f"{result.target}: {result.series} series, {counted(result.horizon, 'step')} by {result.model} ({paths})")
+    asked = sum(result.paths.values())
+    answered = f"{result.series} of {asked}" if result.series < asked else f"{asked}"
+    print(f"{result.target}: {answered} series, {counted(result.horizon, 'step')} by {result.model} ({paths})")
     print(result.sentence)
     if result.output is not None:
         print(f"{counted(result.rows, 'row')} written to {result.output}")

@@ -40,6 +40,16 @@ def test_a_batch_is_published_and_shown_and_the_second_time_there_is_nothing_to_
     assert [found.seq for found in published(name_of(options))] == [1, 2]
 
 
+def test_it_is_told_how_many_of_the_series_were_answered(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = series().filter(pl.col("unique_id") == series()["unique_id"][0])
+    empty = empty.with_columns(unique_id=pl.lit("empty"), y=pl.lit(None, dtype=pl.Float64)).select(series().columns)
+    pl.concat([series(), empty]).write_parquet(tmp_path / f"{tmp_path.name}.parquet")
+    assert run(["forecast", *options, "--target.max_quarantined", "0.3"]) == 0
+    assert "3 of 4 series" in capsys.readouterr().out
+
+
 def test_a_run_has_a_table_of_paths(options: list[str]) -> None:
     assert run(["forecast", *options]) == 0
     with get_client(sync_client=True) as client:
