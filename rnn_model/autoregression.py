@@ -57,12 +57,12 @@ def autoregressions(z: Tensor, half_life: Tensor, pair: Pair, steps: int) -> Ten
     NaN where the base is not known; of the second, that is a window without any point.
     """
     with torch.autocast(z.device.type, enabled=False):  # the products of a regression need all their digits
-        (lags, rows, seen), (step_lags, step_rows, step_seen) = pair
-        weight = seen * recency(z, FADING * half_life)
-        b = fit(rows, weight, CYCLES)
-        from_season = carry_on(z, lags, b, *disturbance(rows, weight, b), steps)
-        step_b, none = fit(step_rows, step_seen, ()), z.new_zeros(len(z), 1)
-        from_step = carry_on(filled_end(z), step_lags, step_b, none, none, steps)
+        cycles, step = pair
+        weight = cycles.seen * recency(z, FADING * half_life)
+        b = fit(cycles.rows, weight, CYCLES)
+        from_season = carry_on(z, cycles.lags, b, *disturbance(cycles.rows, weight, b), steps)
+        step_b, none = fit(step.rows, step.seen, ()), z.new_zeros(len(z), 1)
+        from_step = carry_on(filled_end(z), step.lags, step_b, none, none, steps)
     return torch.stack([from_season, from_step], -1)
 
 
