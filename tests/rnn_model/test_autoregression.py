@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tensors import noise, seasons
 from torch import Tensor
 
 from rnn_model import autoregression
@@ -27,14 +28,6 @@ from rnn_model.scaling import weights_half_life
 NAN = float("nan")
 PROPERTY = settings(max_examples=20, deadline=None, derandomize=True, database=None)
 SEASON, STEP = 0, 1  # the place of each among the autoregressions
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def seasons(*rows: tuple[int, int, int]) -> Tensor:
-    return torch.tensor(rows)
 
 
 def autoregressions(z: Tensor, periods: Tensor, steps: int) -> Tensor:

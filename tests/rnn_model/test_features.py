@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tensors import noise, seasons
 from torch import Tensor
 
 from rnn_model import features
@@ -34,14 +35,6 @@ from rnn_model.smoothing import smoothed_seasons
 
 NAN = float("nan")
 PROPERTY = settings(max_examples=20, deadline=None, derandomize=True, database=None)
-
-
-def seasons(*rows: tuple[int, ...]) -> Tensor:
-    return torch.tensor(rows)
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def seasonal_candidates(z: Tensor, periods: Tensor, steps: int) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from tensors import noise, seasons
 
 from rnn_model.config import MEDIAN, ModelConfig
 from rnn_model.features import CANDIDATES, FITTED_AT, seasonal_candidates, view_window
@@ -23,14 +23,6 @@ NETWORKS = [
     *[("plain", cell, "tanh") for cell in ("elman", "gru", "lstm")],
     *[(spine, "elman", s) for spine in ("residual", "plain") for s in ("relu", "sigmoid", "identity")],
 ]
-
-
-def seasons(*rows: tuple[int, int]) -> Tensor:
-    return torch.tensor(rows)
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 # ---- deciles

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tensors import noise
 from torch import Tensor
 
 from rnn_model import smoothing
@@ -13,10 +14,6 @@ from rnn_model.smoothing import LATEST, OLDER, seasonal_indices, smoothed_level,
 
 NAN = float("nan")
 PROPERTY = settings(max_examples=20, deadline=None, derandomize=True, database=None)
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def indices(z: Tensor, period: int) -> Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
+from tensors import noise
 
 from rnn_model import validation
 from rnn_model.checkpoint import weights_digest
@@ -22,10 +22,6 @@ NAN = float("nan")
 Build = Callable[..., Network]
 Learn = Callable[..., Material]
 QUICK = FitConfig(steps=6, batch_size=8, validate_every=2, learning_rate=0.01, averaging=0.5)
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def mixed() -> Batch:
