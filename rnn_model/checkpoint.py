@@ -16,9 +16,9 @@ from rnn_model.artefact import open_checked, publish
 from rnn_model.calibration import Calibration
 from rnn_model.config import ModelConfig, Section
 from rnn_model.errors import IntegrityError
-from rnn_model.network import Network, build_network
+from rnn_model.network import Network, build_network, members_of
 
-FORMAT = 2  # 1: before deciles were calibrated
+FORMAT = 3  # 1: before deciles were calibrated; 2: before ensembles
 WEIGHTS, CARD = "weights.safetensors", "model.json"
 
 
@@ -30,6 +30,7 @@ class ModelCard(Section):
     freq: str = Field(description="frequency it was made for, e.g. MS")
     periods: tuple[int, int] = Field(description="short and long season in steps; equal where there is one")
     horizon: int = Field(ge=1, description="steps decoded in one pass; longer horizons roll forward")
+    members: int = Field(1, ge=1, description="networks whose forecasts are averaged")
     gaps: str = Field("missing", description="what a time without a row is: missing or zero")
     seen: dict[str, str] = Field(default_factory=dict, description="series -> last time it was fitted or chosen on")
     strategy: str = Field(description="how the weights came about, e.g. pretrain, zero-shot, full")
@@ -47,7 +48,11 @@ def weights_digest(network: Network) -> str:
 
 
 def save_model(network: Network, card: ModelCard, folder: Path, extra: Mapping[str, Any] | None = None) -> Path:
-    """Write weights and card to `folder`, whole or not at all; `extra` goes to training.json beside them."""
+    """Write weights and card to `folder`, whole or not at all; `extra` goes to training.json beside them.
+
+    The card's `members` are those of the network, whatever it says.
+    """
+    card = card.model_copy(update={"members": len(members_of(network))})
 
     def write(staging: Path) -> None:
         weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
@@ -62,7 +67,7 @@ def load_model(folder: Path) -> tuple[Network, ModelCard]:
     """The network and its card, after digests, format, names and shapes were checked. Raises IntegrityError (76)."""
     open_checked(folder)
     card = load_card(folder)
-    network = build_network(card.model, card.horizon, seed=0)
+    network = build_network(card.model, card.horizon, seed=0, members=card.members)
     try:
         found = load_file(folder / WEIGHTS)
     except (SafetensorError, OSError, ValueError, KeyError) as error:

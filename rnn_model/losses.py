@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from rnn_model.config import MEDIAN, QUANTILES
 from rnn_model.features import predictability
-from rnn_model.network import PlainForecaster
+from rnn_model.network import PlainForecaster, members_of
 from rnn_model.scaling import Scale
 from rnn_model.windows import Batch
 
@@ -18,7 +18,7 @@ def scaled_loss(network: nn.Module, deciles: Tensor, scale: Scale, batch: Batch,
     Of a network that gives means the squared error, else the quantile loss, weighted by `predictability`.
     """
     target = scale.apply(batch.target)  # (B, H)
-    if isinstance(getattr(network, "module", network), PlainForecaster):
+    if any(isinstance(member, PlainForecaster) for member in members_of(getattr(network, "module", network))):
         return squared(deciles, target, per_window)
     weight = predictability(scale.apply(batch.context), batch.periods)
     return pinball(deciles, target, per_window, weight=weight)

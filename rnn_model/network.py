@@ -5,6 +5,8 @@ patches, D width, Q quantiles, C candidates.
 """
 
 import math
+import re
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -136,14 +138,45 @@ class PlainForecaster(nn.Module):
         return mean[..., None] + self.residual_spread[:horizon, None] * normal, scale
 
 
-Network = Forecaster | PlainForecaster
+class Ensemble(nn.Module):
+    """Networks of one config and horizon, forecasting together: decile by decile the mean of theirs.
+
+    Such a mean keeps the shape of their distributions, and deciles in order cannot cross (Lichtendahl, Grushka-Cockayne
+    and Winkler, 2013, "Is it better to average probabilities or quantiles?").
+    """
+
+    def __init__(self, members: Sequence[Forecaster | PlainForecaster]) -> None:
+        super().__init__()
+        self.config, self.horizon = members[0].config, members[0].horizon
+        self.members = nn.ModuleList(members)
+
+    def forward(self, context: Tensor, periods: Tensor, horizon: int) -> tuple[Tensor, Scale]:
+        """As `Forecaster.forward`: (B, T), (B, S) -> (B, H, Q) scaled, and the scale, which is the members' own."""
+        made = [member(context, periods, horizon) for member in self.members]
+        return torch.stack([deciles for deciles, _ in made]).mean(0), made[0][1]
 
 
-def build_network(config: ModelConfig, horizon: int, seed: int) -> Network:
-    """A fresh network that decodes `horizon` steps in one pass; its weights are a function of all three."""
+Network = Forecaster | PlainForecaster | Ensemble
+
+
+def build_network(config: ModelConfig, horizon: int, seed: int, members: int = 1) -> Network:
+    """A fresh network that decodes `horizon` steps in one pass; its weights are a function of all four."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Forecaster(config, horizon) if config.spine == "residual" else PlainForecaster(config, horizon)
+        kind = Forecaster if config.spine == "residual" else PlainForecaster
+        networks = [kind(config, horizon) for _ in range(members)]
+    return Ensemble(networks) if members > 1 else networks[0]
+
+
+def members_of(network: nn.Module) -> list[Forecaster | PlainForecaster]:
+    """The networks that forecast together; of a single one, that one."""
+    members = network.members if isinstance(network, Ensemble) else [network]
+    return [member for member in members if isinstance(member, Forecaster | PlainForecaster)]
+
+
+def own_name(parameter: str) -> str:
+    """What a parameter of any member is called in its network: members.1.readout.bias -> readout.bias."""
+    return re.sub(r"^members\.\d+\.", "", parameter)
 
 
 def trim(context: Tensor, patch: int) -> Tensor:

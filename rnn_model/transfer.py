@@ -4,7 +4,7 @@ The pretrained network is never changed; every strategy works on a copy.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,14 +17,14 @@ from torch import Tensor
 
 from rnn_model.config import FitConfig
 from rnn_model.forecasting import rests_on_zero
-from rnn_model.network import Network, build_network
+from rnn_model.network import Ensemble, Network, build_network, members_of, own_name
 from rnn_model.seeding import torch_rng
 from rnn_model.training import FitResult, Material, Progress, Watch, fit
 from rnn_model.validation import mean_loss, set_residual_spread, validate, window_losses
 from rnn_model.windows import Batch, Ints
 
 Strategy = Literal[
-    "zero-shot", "full", "biases", "head", "gradual", "l2", "scratch", "average", "mirrored"
+    "zero-shot", "full", "biases", "head", "gradual", "l2", "scratch", "average", "mirrored", "ensemble"
 ]  # new ones last: figures give colours in this order
 RATE = {
     "full": 1.0,
@@ -43,8 +43,10 @@ NEAREST: tuple[Strategy, ...] = (  # to zero-shot first
     "gradual",
     "full",
     "mirrored",  # as free as full, and often tuned for longer
+    "ensemble",
     "scratch",
 )
+COMBINED: tuple[Strategy, ...] = ("average", "ensemble")  # made from other candidates, in this order
 TUNED: tuple[Strategy, ...] = ("full", "mirrored", "l2", "gradual", "biases", "head")  # what an average can be made of
 PULL = 10.0  # of strategy l2: decay towards the pretrained weights, in place of AdamW's towards zero
 EVIDENCE = 2.0  # standard errors that a gain has to exceed: of several candidates one is soon ahead by chance
@@ -91,7 +93,8 @@ class Choice(NamedTuple):
 
 
 def movable(strategy: Strategy, name: str) -> bool:
-    """Whether the parameter of that name is trained under that strategy."""
+    """Whether the parameter of that name is trained under that strategy; of an ensemble, in each of its networks."""
+    name = own_name(name)
     if strategy == "biases":
         return name.rsplit(".", 1)[-1].startswith(("bias", "b_"))
     if strategy == "head":
@@ -109,7 +112,7 @@ def stages(strategy: Strategy, network: Network) -> list[Callable[[str], bool]]:
         return [partial(movable, strategy)]
     last = f".{network.config.num_layers - 1}."  # of blocks.1.cell..., or cells.1...
     decoder = partial(movable, "head")
-    return [decoder, lambda name: decoder(name) or last in name, lambda _: True]
+    return [decoder, lambda name: decoder(name) or last in own_name(name), lambda _: True]
 
 
 def tuned_rate(config: FitConfig, strategy: Strategy) -> float:
@@ -127,7 +130,7 @@ def tune(
 ) -> Candidate:
     """Train a copy of `pretrained` (or, for scratch, a fresh network of its config) by one strategy.
 
-    `zero-shot` trains nothing. `average` is made from a tuned candidate by `averaged_candidate`.
+    `zero-shot` trains nothing. `average` and `ensemble` are made from other candidates, by `combine`.
     """
     if strategy == "zero-shot":
         return Candidate(strategy, pretrained, choosing_losses(pretrained, material), None)
@@ -190,6 +193,16 @@ def choosing_losses(network: Network, material: Material) -> Tensor:
     return window_losses(network, material.choosing or material.validation)
 
 
+def combine(strategy: Strategy, made: Mapping[Strategy, Candidate], material: Material) -> Candidate:
+    """One of COMBINED, from the candidates before it: an average of zero-shot and the best tuned one, or an ensemble of
+    the one from scratch and the best other."""
+    if strategy == "average":
+        tuned = min((made[s] for s in TUNED if s in made), key=lambda c: c.validation_loss)
+        return averaged_candidate(made["zero-shot"], tuned, material)
+    other = min((c for s, c in made.items() if s != "scratch"), key=lambda c: c.validation_loss)
+    return ensemble_candidate(other, made["scratch"], material)
+
+
 def averaged_candidate(zero_shot: Candidate, tuned: Candidate, material: Material) -> Candidate:
     """The network between the two in weight space (Wortsman et al., 2022, "Robust fine-tuning").
 
@@ -199,6 +212,17 @@ def averaged_candidate(zero_shot: Candidate, tuned: Candidate, material: Materia
     share = min(SHARES, key=lambda s: validate(tried[s], material.validation))
     note = f"{1 - share:.0%} zero-shot, {share:.0%} {tuned.strategy}"
     return Candidate("average", tried[share], choosing_losses(tried[share], material), None, note)
+
+
+def ensemble_candidate(pretrained: Candidate, scratch: Candidate, material: Material) -> Candidate:
+    """The mean forecast of two networks that learnt from different data: what one gets wrong the other need not.
+
+    In equal shares, as an estimated one is seldom better (Claeskens, Magnus, Vasnev and Wang, 2016, "The forecast
+    combination puzzle").
+    """
+    network = Ensemble([*members_of(pretrained.network), *members_of(scratch.network)])
+    note = f"half {pretrained.strategy}, half {scratch.strategy}"
+    return Candidate("ensemble", network, choosing_losses(network, material), None, note)
 
 
 def between(start: Network, end: Network, share: float) -> Network:

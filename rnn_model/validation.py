@@ -13,7 +13,7 @@ from rnn_model.config import MEDIAN, QUANTILES
 from rnn_model.errors import TrainingError
 from rnn_model.forecasting import predict
 from rnn_model.losses import scaled_loss
-from rnn_model.network import Network, PlainForecaster
+from rnn_model.network import Ensemble, Network, PlainForecaster, members_of
 from rnn_model.scaling import Scale, window_scale
 from rnn_model.windows import Batch
 
@@ -68,6 +68,9 @@ def set_residual_spread(network: Network, batches: Sequence[Batch]) -> None:
 
     It is set so that the central interval of COVERED, from the first decile to the last, covers that share of them.
     """
+    if isinstance(network, Ensemble):
+        for member in members_of(network):
+            set_residual_spread(member, batches)
     if not isinstance(network, PlainForecaster):
         return
     network.residual_spread.fill_(1.0)

@@ -90,7 +90,7 @@ class FinetuneConfig(FitConfig):
         0.0, ge=0, le=0.9, description="share of every batch drawn from a corpus of the source, against forgetting"
     )
     strategies: tuple[Strategy, ...] = Field(
-        ("zero-shot", "full", "mirrored", "biases", "scratch", "average"),
+        ("zero-shot", "full", "mirrored", "biases", "scratch", "average", "ensemble"),
         description="contenders; zero-shot always competes",
     )
     calibrate: bool = Field(True, description="set each candidate's deciles by its validation windows, where these do")
@@ -102,9 +102,11 @@ class FinetuneConfig(FitConfig):
         return self
 
     @model_validator(mode="after")
-    def _average_of_what(self) -> "FinetuneConfig":
+    def _combined_of_what(self) -> "FinetuneConfig":
         if "average" in self.strategies and not set(TUNED) & set(self.strategies):
             raise ValueError(f"average needs a tuned strategy beside it; add {', '.join(TUNED[:-1])} or {TUNED[-1]}")
+        if "ensemble" in self.strategies and "scratch" not in self.strategies:
+            raise ValueError("ensemble needs a network that learns from the target alone beside it; add scratch")
         return self
 
 

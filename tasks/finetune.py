@@ -11,7 +11,7 @@ from rnn_model.calibration import Calibration
 from rnn_model.checkpoint import ModelCard, load_model, save_model, weights_digest
 from rnn_model.errors import ConfigError
 from rnn_model.training import Material
-from rnn_model.transfer import TUNED, Candidate, Strategy, averaged_candidate, select, tune, tuned_rate
+from rnn_model.transfer import COMBINED, Candidate, Strategy, combine, select, tune, tuned_rate
 from rnn_model.validation import validate
 from rnn_model.windows import (
     HELD_OUT,
@@ -44,7 +44,7 @@ def finetune_model(
     network, card = load_model(base.folder)
     check_rhythm(card, handle)
     card = target_card(card, base, dataset, handle, last_times(dataset, windows, split.tuning(windows).end))
-    strategies, reason = allowed_strategies(windows, split, handle, config)
+    strategies, reason = allowed_strategies(windows, split, handle, config, card.members)
     training, tuning = split.training(windows), split.tuning(windows)
     context = card.model.context
     judging, validated = split.choosing_index(), split.validation_index()
@@ -61,9 +61,8 @@ def finetune_model(
             own = {"candidate": strategy, "learning_rate": tuned_rate(config, strategy), "seed": seed}
             log_params(run, own | {"finetune": config.model_dump(mode="json")})
             set_tags(run, {"data.source": base.corpus.name} if base.corpus else {})
-            if strategy == "average":
-                tuned = min((made[s] for s in TUNED if s in made), key=lambda c: c.validation_loss)
-                candidate = averaged_candidate(made["zero-shot"], tuned, material)
+            if strategy in COMBINED:
+                candidate = combine(strategy, made, material)
             elif strategy == "zero-shot":
                 candidate = tune(network, strategy, material, config, seed)
             else:
@@ -89,16 +88,21 @@ def finetune_model(
 
 
 def allowed_strategies(
-    windows: Windows, split: Split, handle: WindowSet, config: FinetuneConfig
+    windows: Windows, split: Split, handle: WindowSet, config: FinetuneConfig, members: int = 1
 ) -> tuple[tuple[Strategy, ...], str]:
-    """The declared strategies with zero-shot first and averages last; zero-shot alone on very small data, and why."""
+    """The declared strategies, zero-shot first and COMBINED last; zero-shot alone on very small data, and why.
+
+    No ensemble is made where the pretrained network is one, of so many `members`: it would grow with every tuning.
+    """
     count = split.training(windows).count(split.history, handle.horizon)
     validation = min(len(split.stopping_index().series), len(split.choosing_index().series))
     if count < FEWEST_WINDOWS or not validation:
         why = f"{count} training and {validation} validation windows; tuning needs {FEWEST_WINDOWS} and 1"
         return ("zero-shot",), f"zero-shot, because the target is too small to tune on: {why}"
-    rest = sorted((s for s in dict.fromkeys(config.strategies) if s != "zero-shot"), key=lambda s: s == "average")
-    return ("zero-shot", *rest), ""
+    left_out = ("zero-shot", "ensemble") if members > 1 else ("zero-shot",)
+    rest = [s for s in dict.fromkeys(config.strategies) if s not in left_out]
+    single, combined = [s for s in rest if s not in COMBINED], [s for s in COMBINED if s in rest]
+    return ("zero-shot", *single, *combined), ""
 
 
 def check_rhythm(card: ModelCard, handle: WindowSet) -> None:

@@ -167,7 +167,7 @@ class TestRuns:
         summary = tmp_path / "s.json"
         assert run(["run", *mapped(sales), *TINY, "--summary", str(summary)]) == 0
         found = json.loads(summary.read_text())
-        names = {"zero-shot", "full", "mirrored", "biases", "scratch", "average", "SeasonalNaive"}
+        names = {"zero-shot", "full", "mirrored", "biases", "scratch", "average", "ensemble", "SeasonalNaive"}
         assert set(found["evaluation"]["table"]) == names == set(found["evaluation"]["runs"])
         assert found["account"]["rows_in"] == 3 * len(MONTHS)
         assert len(found["evaluation"]["fingerprint"]) == len(found["data"]) == 64

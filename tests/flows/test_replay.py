@@ -86,7 +86,7 @@ def test_a_difference_exits_76_and_the_last_line_names_it(
 
 def test_every_stage_of_the_chain_stands_in_the_receipt(outcome: Outcome, receipt: Callable[[Run], Receipt]) -> None:
     names = [stage.name for stage in receipt(outcome.run).stages]
-    models = ["zero-shot", "full", "mirrored", "biases", "scratch", "average"]
+    models = ["zero-shot", "full", "mirrored", "biases", "scratch", "average", "ensemble"]
     baselines = ["SeasonalNaive", "AutoETS", "DynamicOptimizedTheta"]
     expected = ["ingest", "validate", "window", "corpus", "pretrain", *(f"fine-tune {m}" for m in models), "select"]
     assert names == [*expected, "evaluation", *(f"backtest {m}" for m in baselines + models), "promote"]

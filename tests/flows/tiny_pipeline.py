@@ -21,7 +21,7 @@ PRETRAIN = PretrainConfig(from_="nothing", steps=4, batch_size=8, validate_every
 FINETUNE = FinetuneConfig(steps=4, batch_size=8, validate_every=2)
 BACKTEST = BacktestConfig(cutoffs=CUTOFFS)
 WINDOW = WindowConfig(horizon=HORIZON)
-CANDIDATES = {"zero-shot", "full", "mirrored", "biases", "scratch", "average"}
+CANDIDATES = {"zero-shot", "full", "mirrored", "biases", "scratch", "average", "ensemble"}
 BASELINES = {"SeasonalNaive", "AutoETS", "DynamicOptimizedTheta"}
 
 

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable
+from itertools import count
 
 import numpy as np
 import pytest
 import torch
 
+from rnn_model import training
 from rnn_model.config import ModelConfig
 from rnn_model.network import Network, build_network
 from rnn_model.training import Material
@@ -18,6 +20,13 @@ TINY = {"width": 8, "patch": 4, "context": 32, "num_layers": 1}
 @pytest.fixture(autouse=True, scope="module")
 def on_one_thread(one_thread: None) -> None:
     """Every module here."""
+
+
+@pytest.fixture
+def always_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every validation is better than the one before, so the last weights are the ones kept."""
+    losses = (1 / n for n in count(1))
+    monkeypatch.setattr(training, "validate", lambda *_: next(losses))
 
 
 @pytest.fixture(scope="session")

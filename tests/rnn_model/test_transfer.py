@@ -1,14 +1,13 @@
 """Each strategy moves what it says, from where it says, and the choice never harms."""
 
-from collections.abc import Callable, Iterator
-from itertools import count
+from collections.abc import Callable
 from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
-from rnn_model import training, transfer
+from rnn_model import transfer
 from rnn_model.checkpoint import weights_digest
 from rnn_model.config import FitConfig
 from rnn_model.network import Network
@@ -63,13 +62,6 @@ HEAD = {
     "readout.weight",
     "readout.bias",
 }
-
-
-@pytest.fixture
-def always_better(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every validation is better than the one before, so the last weights are the ones kept."""
-    losses: Iterator[float] = (1 / n for n in count(1))
-    monkeypatch.setattr(training, "validate", lambda *_: next(losses))
 
 
 def material() -> Material:
@@ -273,6 +265,13 @@ def test_a_candidate_far_from_zero_shot_has_to_earn_it() -> None:
     sure = candidate("scratch", 0.7, 0.7, 0.6, 0.6)
     assert select([zero, wild, average], np.arange(4)).candidate is average
     assert select([zero, sure, average], np.arange(4)).candidate is sure
+
+
+def test_an_ensemble_is_nearer_to_zero_shot_than_what_is_from_scratch_alone() -> None:
+    zero, scratch = candidate("zero-shot", 1.0, 1.0, 1.0), candidate("scratch", 0.8, 0.9, 0.8)
+    ensemble, mirrored = candidate("ensemble", 0.9, 0.9, 0.8), candidate("mirrored", 0.9, 0.9, 0.9)
+    assert select([zero, scratch, ensemble], np.arange(3)).candidate is ensemble
+    assert select([zero, ensemble, mirrored], np.arange(3)).candidate is mirrored
 
 
 def test_the_nearest_of_those_that_are_better_is_chosen() -> None:

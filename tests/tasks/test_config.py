@@ -119,6 +119,11 @@ def test_average_without_a_tuned_strategy_is_refused(strategies: tuple[str, ...]
     assert "average needs a tuned strategy" in refused(FinetuneConfig, strategies=strategies)[1]
 
 
+def test_ensemble_without_a_network_from_scratch_is_refused() -> None:
+    assert "ensemble needs" in refused(FinetuneConfig, strategies=("full", "ensemble"))[1]
+    assert FinetuneConfig(strategies=("ensemble", "scratch")).strategies == ("ensemble", "scratch")
+
+
 @pytest.mark.parametrize("tuned", ["full", "mirrored", "biases", "head"])
 def test_average_beside_a_tuned_strategy_is_taken(tuned: str) -> None:
     assert FinetuneConfig.model_validate({"strategies": ("average", tuned)}).strategies == ("average", tuned)

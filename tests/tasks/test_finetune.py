@@ -107,16 +107,23 @@ def test_without_a_validation_window_nothing_is_tuned(stored: Stored, tmp_path: 
     ("declared", "expected"),
     [
         (("average", "full"), ("zero-shot", "full", "average")),
+        (("ensemble", "average", "scratch", "full"), ("zero-shot", "scratch", "full", "average", "ensemble")),
         (("biases", "zero-shot", "full"), ("zero-shot", "biases", "full")),
         (("full", "full"), ("zero-shot", "full")),
         (("head",), ("zero-shot", "head")),
     ],
 )
-def test_zero_shot_always_competes_first_and_averages_last(
+def test_zero_shot_always_competes_first_and_what_is_made_of_others_last(
     stored: Stored, tmp_path: Path, declared: tuple[Strategy, ...], expected: tuple[Strategy, ...]
 ) -> None:
     handle, windows, split = opened(stored(a=line(40)), tmp_path)
     assert allowed_strategies(windows, split, handle, FinetuneConfig(strategies=declared))[0] == expected
+
+
+def test_no_ensemble_is_made_from_one(stored: Stored, tmp_path: Path) -> None:
+    handle, windows, split = opened(stored(a=line(40)), tmp_path)
+    config = FinetuneConfig(strategies=("scratch", "ensemble"))
+    assert allowed_strategies(windows, split, handle, config, members=2)[0] == ("zero-shot", "scratch")
 
 
 # ---- what may be tuned
