@@ -30,7 +30,7 @@ class ModelCard(Section):
     freq: str = Field(description="frequency it was made for, e.g. MS")
     periods: tuple[int, int] = Field(description="short and long season in steps; equal where there is one")
     horizon: int = Field(ge=1, description="steps decoded in one pass; longer horizons roll forward")
-    members: int = Field(1, ge=1, description="networks whose forecasts are averaged")
+    members: int = Field(1, ge=1, le=64, description="networks whose forecasts are averaged")
     gaps: str = Field("missing", description="what a time without a row is: missing or zero")
     seen: dict[str, str] = Field(default_factory=dict, description="series -> last time it was fitted or chosen on")
     strategy: str = Field(description="how the weights came about, e.g. pretrain, zero-shot, full")
@@ -50,9 +50,9 @@ def weights_digest(network: Network) -> str:
 def save_model(network: Network, card: ModelCard, folder: Path, extra: Mapping[str, Any] | None = None) -> Path:
     """Write weights and card to `folder`, whole or not at all; `extra` goes to training.json beside them.
 
-    The card's `members` are those of the network, whatever it says.
+    The format and the number of members are of what is written, not of the model that the card was copied from.
     """
-    card = card.model_copy(update={"members": len(members_of(network))})
+    card = card.model_copy(update={"format": FORMAT, "members": len(members_of(network))})
 
     def write(staging: Path) -> None:
         weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}

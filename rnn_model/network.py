@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as fn
@@ -139,10 +140,10 @@ class PlainForecaster(nn.Module):
 
 
 class Ensemble(nn.Module):
-    """Networks of one config and horizon, forecasting together: decile by decile the mean of theirs.
+    """Networks of one config and horizon, forecasting together: in the scaled space the mean of theirs, by decile.
 
-    Such a mean keeps the shape of their distributions, and deciles in order cannot cross (Lichtendahl, Grushka-Cockayne
-    and Winkler, 2013, "Is it better to average probabilities or quantiles?").
+    So deciles in order cannot cross (Lichtendahl, Grushka-Cockayne and Winkler, 2013, "Is it better to average
+    probabilities or quantiles?").
     """
 
     def __init__(self, members: Sequence[Forecaster | PlainForecaster]) -> None:
@@ -170,8 +171,8 @@ def build_network(config: ModelConfig, horizon: int, seed: int, members: int = 1
 
 def members_of(network: nn.Module) -> list[Forecaster | PlainForecaster]:
     """The networks that forecast together; of a single one, that one."""
-    members = network.members if isinstance(network, Ensemble) else [network]
-    return [member for member in members if isinstance(member, Forecaster | PlainForecaster)]
+    members = list(network.members) if isinstance(network, Ensemble) else [network]
+    return cast("list[Forecaster | PlainForecaster]", members)
 
 
 def own_name(parameter: str) -> str:

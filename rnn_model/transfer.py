@@ -195,7 +195,8 @@ def choosing_losses(network: Network, material: Material) -> Tensor:
 
 def combine(strategy: Strategy, made: Mapping[Strategy, Candidate], material: Material) -> Candidate:
     """One of COMBINED, from the candidates before it: an average of zero-shot and the best tuned one, or an ensemble of
-    the one from scratch and the best other."""
+    the one from scratch and the best other. Best is who has the lowest validation loss.
+    """
     if strategy == "average":
         tuned = min((made[s] for s in TUNED if s in made), key=lambda c: c.validation_loss)
         return averaged_candidate(made["zero-shot"], tuned, material)
@@ -214,14 +215,15 @@ def averaged_candidate(zero_shot: Candidate, tuned: Candidate, material: Materia
     return Candidate("average", tried[share], choosing_losses(tried[share], material), None, note)
 
 
-def ensemble_candidate(pretrained: Candidate, scratch: Candidate, material: Material) -> Candidate:
-    """The mean forecast of two networks that learnt from different data: what one gets wrong the other need not.
+def ensemble_candidate(other: Candidate, scratch: Candidate, material: Material) -> Candidate:
+    """The mean forecast of two networks, of which one has seen nothing but the target: they err in other places.
 
     In equal shares, as an estimated one is seldom better (Claeskens, Magnus, Vasnev and Wang, 2016, "The forecast
     combination puzzle").
     """
-    network = Ensemble([*members_of(pretrained.network), *members_of(scratch.network)])
-    note = f"half {pretrained.strategy}, half {scratch.strategy}"
+    network = Ensemble([deepcopy(member) for c in (other, scratch) for member in members_of(c.network)]).eval()
+    set_residual_spread(network, material.validation)
+    note = f"mean of {other.strategy} and {scratch.strategy}"
     return Candidate("ensemble", network, choosing_losses(network, material), None, note)
 
 

@@ -13,7 +13,7 @@ from rnn_model.config import MEDIAN, QUANTILES
 from rnn_model.errors import TrainingError
 from rnn_model.forecasting import predict
 from rnn_model.losses import scaled_loss
-from rnn_model.network import Ensemble, Network, PlainForecaster, members_of
+from rnn_model.network import Network, PlainForecaster, members_of
 from rnn_model.scaling import Scale, window_scale
 from rnn_model.windows import Batch
 
@@ -66,14 +66,14 @@ def mean_loss(losses: Tensor) -> float:
 def set_residual_spread(network: Network, batches: Sequence[Batch]) -> None:
     """Give a mean-only network the spread of its forecasts' residuals on the batches, in the scaled space, by step.
 
-    It is set so that the central interval of COVERED, from the first decile to the last, covers that share of them.
+    It is set so that the central interval of COVERED, from the first decile to the last, covers that share of them. Of
+    an ensemble that is its own interval, around the mean of the means: its members get one spread.
     """
-    if isinstance(network, Ensemble):
-        for member in members_of(network):
-            set_residual_spread(member, batches)
-    if not isinstance(network, PlainForecaster):
+    means = [member for member in members_of(network) if isinstance(member, PlainForecaster)]
+    if not means:
         return
-    network.residual_spread.fill_(1.0)
+    for member in means:
+        member.residual_spread.fill_(1.0)
     errors = []
     for batch in batches:
         deciles, scale = scaled_forecast(network, batch)
@@ -81,4 +81,5 @@ def set_residual_spread(network: Network, batches: Sequence[Batch]) -> None:
         errors.append((scale.apply(batch.target) - deciles[..., MEDIAN]).abs() / half)  # (B, H)
     spread = torch.nanquantile(torch.cat(errors), COVERED, 0)  # (H,): a few wild targets would own a variance
     other = spread.nanmean().nan_to_num(1.0)  # of a step without any residual
-    network.residual_spread[: len(spread)] = torch.where(spread.isnan(), other, spread).clamp_min(1e-3)
+    for member in means:
+        member.residual_spread[: len(spread)] = torch.where(spread.isnan(), other, spread).clamp_min(1e-3)

@@ -91,7 +91,7 @@ class FinetuneConfig(FitConfig):
     )
     strategies: tuple[Strategy, ...] = Field(
         ("zero-shot", "full", "mirrored", "biases", "scratch", "average", "ensemble"),
-        description="contenders; zero-shot always competes",
+        description="contenders (docs/results.md: what each moves); zero-shot always competes",
     )
     calibrate: bool = Field(True, description="set each candidate's deciles by its validation windows, where these do")
 

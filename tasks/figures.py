@@ -33,7 +33,7 @@ COLOURS = (  # the first six are of Okabe and Ito, 2008, "Color universal design
     "#b0a000",
     "#8c564b",
     "#5e3c99",
-    "#7a0f2b",
+    "#d6336c",
 )
 CANDIDATES = dict(zip(get_args(Strategy), COLOURS, strict=True))  # one colour in every figure of every run
 GREY, DASHES = "#888888", ("--", ":", "-.")  # what is no candidate

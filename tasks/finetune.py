@@ -79,20 +79,22 @@ def finetune_model(
                 log_metrics(run, {"val/source_loss": contenders[-1].source_loss})
             set_tags(run, {"carryover.weights": contenders[-1].model.weights})
     choice = select(list(made.values()), judging.series)
-    selection = Selection(
-        contenders=tuple(contenders), chosen=choice.candidate.strategy, reason=reason or choice.reason
-    )
+    reason = reason or choice.reason
+    if "ensemble" in config.strategies and card.members > 1:
+        reason += "; no ensemble was made, as the pretrained network is one already"
+    selection = Selection(contenders=tuple(contenders), chosen=choice.candidate.strategy, reason=reason)
     set_tags(parent, {"carryover.chosen": selection.chosen, "carryover.why": selection.reason})
     show(selection)
     return selection
 
 
 def allowed_strategies(
-    windows: Windows, split: Split, handle: WindowSet, config: FinetuneConfig, members: int = 1
+    windows: Windows, split: Split, handle: WindowSet, config: FinetuneConfig, members: int
 ) -> tuple[tuple[Strategy, ...], str]:
     """The declared strategies, zero-shot first and COMBINED last; zero-shot alone on very small data, and why.
 
-    No ensemble is made where the pretrained network is one, of so many `members`: it would grow with every tuning.
+    `members` are those of the pretrained network: of several no larger ensemble is made, or it would grow with every
+    tuning.
     """
     count = split.training(windows).count(split.history, handle.horizon)
     validation = min(len(split.stopping_index().series), len(split.choosing_index().series))

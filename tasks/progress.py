@@ -55,7 +55,8 @@ def advance(shown: "tqdm[Any]") -> Callable[[int], None]:
 
 @contextmanager
 def training_progress(run: Run, title: str, steps: int) -> Iterator[Watch]:
-    """What `fit` tells: each validation is logged to `run`, each step moves the bar."""
+    """What `fit` tells: each validation is logged to `run`, each step moves the bar, which says so of a training that
+    ends before all `steps`."""
     with bar(steps, title, "step") as shown:
 
         def report(progress: Progress) -> None:
@@ -63,6 +64,8 @@ def training_progress(run: Run, title: str, steps: int) -> Iterator[Watch]:
             log_progress(run, progress)
 
         yield Watch(report, advance(shown))
+        if shown.n < steps:
+            shown.set_postfix_str(f"{shown.postfix}, stopped early")
 
 
 def training_record(result: FitResult) -> dict[str, Any]:

@@ -218,7 +218,7 @@ def _same(client: MlflowClient, name: str, identity: str) -> ModelVersion | None
 
 def _origin_tags(weights: str, card: ModelCard, key: str) -> dict[str, str]:
     """What a version is and where it comes from; never changed afterwards."""
-    predicts = card.model_dump(mode="json", exclude={"seen", "lineage", "strategy"})
+    predicts = card.model_dump(mode="json", exclude={"format", "members", "seen", "lineage", "strategy"})
     known = {
         "weights": weights,
         "identity": digest_json([weights, predicts]),

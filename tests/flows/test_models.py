@@ -15,6 +15,7 @@ from flows.evaluate import evaluate
 from flows.finetune import finetune
 from flows.forecast import forecast
 from flows.pretrain import pretrain
+from rnn_model.checkpoint import load_card
 from rnn_model.config import ModelConfig
 from rnn_model.errors import ConfigError, IntegrityError
 from tasks.config import BacktestConfig, HorizonConfig, PretrainConfig
@@ -22,6 +23,7 @@ from tasks.handles import Outcome
 from tasks.series_config import SourceConfig, TargetConfig
 
 pytestmark = pytest.mark.usefixtures("one_home")
+TUNED_AGAIN = ("zero-shot", "biases", "scratch", "ensemble")
 COLUMNS = [f"0.{i}" for i in range(1, 10)]
 
 
@@ -108,6 +110,19 @@ def test_starting_from_a_model_that_has_seen_the_test_is_refused(outcome: Outcom
         carry(
             target, pretrain=PretrainConfig(**{"from": str(outcome.model.folder)}), backtest=BacktestConfig(cutoffs=5)
         )
+
+
+def test_an_ensemble_is_kept_whole_forecasts_and_is_tuned_as_one_network(outcome: Outcome, target: Path) -> None:
+    assert outcome.selection is not None
+    folder = next(c.model.folder for c in outcome.selection.contenders if c.model.strategy == "ensemble")
+    assert forecast(str(folder), months(target), HorizonConfig(horizon=HORIZON)).series == 3
+    assert load_card(folder).members == 2
+    start = PretrainConfig.model_validate({"from": str(folder)})
+    again = carry(target, pretrain=start, finetune=FINETUNE.model_copy(update={"strategies": TUNED_AGAIN}))
+    assert again.selection is not None
+    made = {c.model.strategy: load_card(c.model.folder).members for c in again.selection.contenders}
+    assert made == {"zero-shot": 2, "biases": 2, "scratch": 1}
+    assert again.selection.reason.endswith("; no ensemble was made, as the pretrained network is one already")
 
 
 def test_asking_for_another_network_than_the_models_is_refused(outcome: Outcome, target: Path) -> None:

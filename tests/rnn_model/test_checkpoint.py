@@ -178,6 +178,14 @@ def edit_card(folder: Path, **changes: object) -> None:
     seal(folder)
 
 
+def test_a_model_made_from_one_of_an_older_format_is_written_in_the_present_one(
+    lively: Callable[..., Network], tmp_path: Path
+) -> None:
+    network = lively()
+    old = card(network).model_copy(update={"format": 1})
+    assert load_card(save_model(network, old, tmp_path / "model")).format == FORMAT
+
+
 def test_a_newer_format_is_refused_with_both_versions(folder: Path) -> None:
     edit_card(folder, format=FORMAT + 1)
     refused(folder, f"format {FORMAT + 1}", f"up to {FORMAT}")

@@ -81,14 +81,14 @@ def test_a_tuned_model_has_the_targets_rhythm_and_names_its_parent(stored: Store
 
 def test_under_ten_training_windows_zero_shot_stands_alone_and_says_why(stored: Stored, tmp_path: Path) -> None:
     handle, windows, split = opened(stored(a=line(26)), tmp_path)
-    strategies, reason = allowed_strategies(windows, split, handle, FinetuneConfig())
+    strategies, reason = allowed_strategies(windows, split, handle, FinetuneConfig(), members=1)
     assert strategies == ("zero-shot",)
     assert "9 training and 1 validation windows; tuning needs 10 and 1" in reason
 
 
 def test_ten_training_windows_are_enough(stored: Stored, tmp_path: Path) -> None:
     handle, windows, split = opened(stored(a=line(27)), tmp_path)
-    strategies, reason = allowed_strategies(windows, split, handle, FinetuneConfig())
+    strategies, reason = allowed_strategies(windows, split, handle, FinetuneConfig(), members=1)
     assert FEWEST_WINDOWS == 10
     assert strategies == FinetuneConfig().strategies
     assert reason == ""
@@ -98,7 +98,7 @@ def test_without_a_validation_window_nothing_is_tuned(stored: Stored, tmp_path: 
     short = {f"s{n}": line(7) for n in range(20)}  # 5 points before the test: one window of 3 and 2
     handle, windows, split = opened(stored(**short), tmp_path, validation=1)
     none = Split(split.test, np.full_like(split.validation, -1), split.history)
-    strategies, reason = allowed_strategies(windows, none, handle, FinetuneConfig())
+    strategies, reason = allowed_strategies(windows, none, handle, FinetuneConfig(), members=1)
     assert strategies == ("zero-shot",)
     assert "20 training and 0 validation windows" in reason
 
@@ -117,7 +117,7 @@ def test_zero_shot_always_competes_first_and_what_is_made_of_others_last(
     stored: Stored, tmp_path: Path, declared: tuple[Strategy, ...], expected: tuple[Strategy, ...]
 ) -> None:
     handle, windows, split = opened(stored(a=line(40)), tmp_path)
-    assert allowed_strategies(windows, split, handle, FinetuneConfig(strategies=declared))[0] == expected
+    assert allowed_strategies(windows, split, handle, FinetuneConfig(strategies=declared), members=1)[0] == expected
 
 
 def test_no_ensemble_is_made_from_one(stored: Stored, tmp_path: Path) -> None:
