@@ -264,7 +264,10 @@ def select(candidates: Sequence[Candidate], series: Ints) -> Choice:
     proven = [c for c in others if gains[c.strategy].proven]
     for candidate in proven:
         if not any(paired_gain(candidate, other, series).proven for other in proven if other is not candidate):
-            return Choice(candidate, f"{candidate.strategy}: validation loss {gains[candidate.strategy]}")
+            lowest = max(proven, key=lambda c: gains[c.strategy].mean)
+            farther = f"; {lowest.strategy}, farther from zero-shot, is not proven better than that"
+            more = "" if lowest is candidate else farther
+            return Choice(candidate, f"{candidate.strategy}: validation loss {gains[candidate.strategy]}{more}")
     best = max(others, key=lambda c: gains[c.strategy].mean, default=None)
     if best is not None and gains[best.strategy].mean > 0:
         return Choice(base, f"zero-shot: {best.strategy} is only {gains[best.strategy]}, which is no evidence")

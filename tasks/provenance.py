@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from rnn_model.config import Section
+from tasks.config import NOTHING, FinetuneConfig, PretrainConfig
 from tasks.series_config import TargetConfig
 from tasks.tracking import flatten
 
@@ -44,8 +45,10 @@ def usual(section: Section) -> Section:
 def settings(sections: Mapping[str, Any]) -> tuple[list[tuple[str, str, str]], list[tuple[str, str]]]:
     """(name, value, default) of every setting that differs from its default, and (name, value) of the others.
 
-    A plain value, such as the seed, stands with the former; it has no section to know its default.
+    A plain value, such as the seed, stands with the former; it has no section to know its default. Defaults of a
+    pretraining that did not take place stand in neither.
     """
+    idle = without_effect(sections)
     changed: list[tuple[str, str, str]] = []
     same: list[tuple[str, str]] = []
     for name, section in sections.items():
@@ -54,11 +57,20 @@ def settings(sections: Mapping[str, Any]) -> tuple[list[tuple[str, str, str]], l
             continue
         defaults = flatten({name: usual(section).model_dump(mode="json", by_alias=True)})
         for key, value in flatten({name: section.model_dump(mode="json", by_alias=True)}).items():
-            if value == defaults.get(key):
+            if value == defaults.get(key) and (name not in idle or key == "pretrain.from"):
                 same.append((key, shown(value)))
-            else:
+            elif value != defaults.get(key):
                 changed.append((key, shown(value), shown(defaults.get(key))))
     return changed, same
+
+
+def without_effect(sections: Mapping[str, Any]) -> set[str]:
+    """The sections that only a pretraining reads, where a run starts from a model; a replay reads the source too."""
+    pretrain, finetune = sections.get("pretrain"), sections.get("finetune")
+    if not isinstance(pretrain, PretrainConfig) or pretrain.from_ == NOTHING:
+        return set()
+    replayed = isinstance(finetune, FinetuneConfig) and finetune.replay > 0
+    return {"model", "pretrain"} if replayed else {"model", "pretrain", "source"}
 
 
 def shown(value: Any) -> str:

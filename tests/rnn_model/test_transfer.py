@@ -280,6 +280,13 @@ def test_the_nearest_of_those_that_are_better_is_chosen() -> None:
     assert select([zero, full, biases], np.arange(3)).candidate is biases
 
 
+def test_a_choice_says_which_lower_loss_is_not_proven() -> None:
+    zero, biases = candidate("zero-shot", 1.0, 1.0, 1.0), candidate("biases", 0.9, 0.9, 0.8)
+    choice = select([zero, biases, candidate("full", 0.8, 0.9, 0.8)], np.arange(3))
+    assert choice.reason.endswith("n = 3); full, farther from zero-shot, is not proven better than that")
+    assert select([zero, biases], np.arange(3)).reason.endswith("n = 3)")
+
+
 def test_what_moves_as_freely_and_is_tuned_for_longer_has_to_be_better() -> None:
     zero, full = candidate("zero-shot", 1.0, 1.0, 1.0), candidate("full", 0.8, 0.9, 0.8)
     assert select([zero, candidate("mirrored", 0.7, 0.9, 0.8), full], np.arange(3)).candidate is full

@@ -36,6 +36,15 @@ def test_settings_that_differ_stand_apart_from_defaults() -> None:
     assert {name for name, *_ in changed}.isdisjoint({name for name, _ in same})
 
 
+def test_a_run_from_a_model_lists_no_settings_of_a_pretraining() -> None:
+    sections = SECTIONS | {"model": ModelConfig(), "pretrain": PretrainConfig(), "source": SourceConfig()}
+    names = {name for name, _ in settings(sections)[1]}
+    assert {name.split(".")[0] for name in names} & {"model", "source", "pretrain"} == {"pretrain"}
+    assert {name for name in names if name.startswith("pretrain.")} == {"pretrain.from"}
+    replayed = settings(sections | {"finetune": FinetuneConfig(replay=0.5)})[1]
+    assert "source.synthetic.series" in {name for name, _ in replayed}
+
+
 def test_the_sample_needs_no_options() -> None:
     sections = {"target": TargetConfig().resolved(), "window": WindowConfig(), "seed": 0}
     assert command_line("run", sections).endswith(" carryover run --seed 0")
