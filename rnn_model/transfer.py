@@ -150,7 +150,9 @@ def tune(
         results.append(fit(network, own, config, told, pull=pull))
     network.requires_grad_(True)
     set_residual_spread(network, material.validation)
-    return Candidate(strategy, network, choosing_losses(network, material), joined(results, config.steps))
+    result = joined(results, config.steps)
+    note = "" if result.best_step else "as it began: no validation of its training was better"
+    return Candidate(strategy, network, choosing_losses(network, material), result, note)
 
 
 def mirrored(draw: Callable[[int], Batch], seed: int) -> Callable[[int], Batch]:
@@ -262,12 +264,15 @@ def select(candidates: Sequence[Candidate], series: Ints) -> Choice:
     others = sorted((c for c in candidates if c is not base), key=lambda c: NEAREST.index(c.strategy))
     gains = {c.strategy: paired_gain(base, c, series) for c in others}
     proven = [c for c in others if gains[c.strategy].proven]
+    passed = ""
     for candidate in proven:
-        if not any(paired_gain(candidate, other, series).proven for other in proven if other is not candidate):
+        better = next((c for c in proven if paired_gain(candidate, c, series).proven), None)
+        if better is None:
             lowest = max(proven, key=lambda c: gains[c.strategy].mean)
             farther = f"; {lowest.strategy}, farther from zero-shot, is not proven better than that"
             more = "" if lowest is candidate else farther
-            return Choice(candidate, f"{candidate.strategy}: validation loss {gains[candidate.strategy]}{more}")
+            return Choice(candidate, f"{candidate.strategy}: validation loss {gains[candidate.strategy]}{passed}{more}")
+        passed += f"; {candidate.strategy}, nearer to zero-shot, is proven worse than {better.strategy}"
     best = max(others, key=lambda c: gains[c.strategy].mean, default=None)
     if best is not None and gains[best.strategy].mean > 0:
         return Choice(base, f"zero-shot: {best.strategy} is only {gains[best.strategy]}, which is no evidence")

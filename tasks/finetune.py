@@ -81,7 +81,7 @@ def finetune_model(
     choice = select(list(made.values()), judging.series)
     reason = reason or choice.reason
     if "ensemble" in config.strategies and card.members > 1:
-        reason += "; no ensemble was made, as the pretrained network is one already"
+        reason += "; no ensemble was made, as the model that this starts from is one"
     selection = Selection(contenders=tuple(contenders), chosen=choice.candidate.strategy, reason=reason)
     set_tags(parent, {"carryover.chosen": selection.chosen, "carryover.why": selection.reason})
     show(selection)

@@ -122,7 +122,7 @@ def test_an_ensemble_is_kept_whole_forecasts_and_is_tuned_as_one_network(outcome
     assert again.selection is not None
     made = {c.model.strategy: load_card(c.model.folder).members for c in again.selection.contenders}
     assert made == {"zero-shot": 2, "biases": 2, "scratch": 1}
-    assert again.selection.reason.endswith("; no ensemble was made, as the pretrained network is one already")
+    assert again.selection.reason.endswith("; no ensemble was made, as the model that this starts from is one")
 
 
 def test_asking_for_another_network_than_the_models_is_refused(outcome: Outcome, target: Path) -> None:

@@ -287,6 +287,17 @@ def test_a_choice_says_which_lower_loss_is_not_proven() -> None:
     assert select([zero, biases], np.arange(3)).reason.endswith("n = 3)")
 
 
+def test_a_choice_says_which_nearer_candidates_are_proven_worse() -> None:
+    zero, average = candidate("zero-shot", 1.0, 1.0, 1.0), candidate("average", 0.9, 0.9, 0.8)
+    biases, full = candidate("biases", 0.8, 0.8, 0.8), candidate("full", 0.5, 0.6, 0.5)
+    reason = select([zero, average, full, biases], np.arange(3)).reason
+    assert reason.startswith("full: ")
+    assert reason.endswith(
+        "n = 3); average, nearer to zero-shot, is proven worse than full"
+        "; biases, nearer to zero-shot, is proven worse than full"
+    )
+
+
 def test_what_moves_as_freely_and_is_tuned_for_longer_has_to_be_better() -> None:
     zero, full = candidate("zero-shot", 1.0, 1.0, 1.0), candidate("full", 0.8, 0.9, 0.8)
     assert select([zero, candidate("mirrored", 0.7, 0.9, 0.8), full], np.arange(3)).candidate is full
@@ -337,11 +348,17 @@ def test_zero_shot_alone_is_chosen_even_without_windows() -> None:
     assert (alone.strategy, alone.validation_loss) == ("zero-shot", float("inf"))
 
 
-def test_a_harmful_training_ends_where_it_began(lively: Build) -> None:
+def test_a_harmful_training_ends_where_it_began_and_says_so(lively: Build) -> None:
     pretrained = lively()
     wild = QUICK.model_copy(update={"learning_rate": 1.0, "averaging": 0.0, "clip": 1e6})
     made = tune(pretrained, "full", material(), wild, seed=0)
-    assert made.validation_loss <= validate(pretrained, material().validation)
+    assert weights_digest(made.network) == weights_digest(pretrained)
+    assert made.note == "as it began: no validation of its training was better"
+
+
+@pytest.mark.usefixtures("always_better")
+def test_a_training_that_helps_needs_no_note(lively: Build) -> None:
+    assert tune(lively(), "full", material(), QUICK, seed=0).note == ""
 
 
 # ---- upside down

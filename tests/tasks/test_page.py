@@ -130,7 +130,7 @@ def selection() -> Selection:
 
 def decision() -> Decision:
     whole = Effect(part="all", series=3, windows=6, champion=1.0, challenger=0.9, gain=0.1, low=0.02, high=0.19, p=0.01)
-    part = whole.model_copy(update={"part": f"shop={NASTY}", "gain": -0.05, "low": WORST, "high": 1.0, "p": None})
+    part = whole.model_copy(update={"part": f"shop={NASTY}", "gain": -0.05, "low": WORST, "high": 1.0, "p": 0.002})
     return Decision(
         outcome="not enough evidence",
         sentence="Three series are too few to tell.",
@@ -169,7 +169,8 @@ def test_the_decision_is_told_with_its_table_and_checks(full: str) -> None:
     for said in ("Not enough evidence", "Three series are too few to tell.", "champion v3", "+10.0 %"):
         assert said in words
     assert "+2.0 % to +19.0 %" in words
-    assert "\N{MINUS SIGN}5.0 % unknown" in words  # the segment's interval
+    assert "+2.0 % to +19.0 % 0.010" in words
+    assert "\N{MINUS SIGN}5.0 % interval unknown \N{EN DASH}" in words  # of the segment; a p would contradict that
     assert "coverage 0.50 0.65 to 0.95 no" in words
 
 
