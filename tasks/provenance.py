@@ -57,10 +57,10 @@ def settings(sections: Mapping[str, Any]) -> tuple[list[tuple[str, str, str]], l
             continue
         defaults = flatten({name: usual(section).model_dump(mode="json", by_alias=True)})
         for key, value in flatten({name: section.model_dump(mode="json", by_alias=True)}).items():
-            if value == defaults.get(key) and (name not in idle or key == "pretrain.from"):
-                same.append((key, shown(value)))
-            elif value != defaults.get(key):
+            if value != defaults.get(key):
                 changed.append((key, shown(value), shown(defaults.get(key))))
+            elif name not in idle or key == "pretrain.from":
+                same.append((key, shown(value)))
     return changed, same
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensors import noise
 
 from rnn_model.checkpoint import ModelCard, load_card, load_model, save_model, weights_digest
 from rnn_model.config import FitConfig
@@ -15,7 +16,6 @@ from rnn_model.training import Material
 from rnn_model.transfer import Candidate, Strategy, between, combine, ensemble_candidate, stages, tune
 from rnn_model.validation import set_residual_spread, window_losses
 from rnn_model.windows import Batch
-from tests.rnn_model.tensors import noise
 
 Pair = Callable[..., Ensemble]
 PERIODS = torch.tensor([[4, 4]] * 3)

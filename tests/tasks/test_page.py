@@ -131,6 +131,7 @@ def selection() -> Selection:
 def decision() -> Decision:
     whole = Effect(part="all", series=3, windows=6, champion=1.0, challenger=0.9, gain=0.1, low=0.02, high=0.19, p=0.01)
     part = whole.model_copy(update={"part": f"shop={NASTY}", "gain": -0.05, "low": WORST, "high": 1.0, "p": 0.002})
+    step = whole.model_copy(update={"part": "step=1", "low": 0.03, "high": 0.18, "p": None})
     return Decision(
         outcome="not enough evidence",
         sentence="Three series are too few to tell.",
@@ -138,7 +139,7 @@ def decision() -> Decision:
         champion="champion v3",
         challenger="full",
         fingerprint="e" * 64,
-        effects=(whole, part),
+        effects=(whole, part, step),
         checks=(Check(name="coverage", value=0.5, allowed="0.65 to 0.95", passed=False),),
     )
 
@@ -171,6 +172,7 @@ def test_the_decision_is_told_with_its_table_and_checks(full: str) -> None:
     assert "+2.0 % to +19.0 %" in words
     assert "+2.0 % to +19.0 % 0.010" in words
     assert "\N{MINUS SIGN}5.0 % interval unknown \N{EN DASH}" in words  # of the segment; a p would contradict that
+    assert "+3.0 % to +18.0 % \N{EN DASH}" in words  # a step has no p
     assert "coverage 0.50 0.65 to 0.95 no" in words
 
 
