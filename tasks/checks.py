@@ -20,15 +20,21 @@ def check_windows(window: WindowConfig, context: int) -> None:
 
 def check_start(pretrain: PretrainConfig, source: SourceConfig, replay: float) -> None:
     """Refuse options of a pretraining that does not take place; a replay has use for the source. Raises ConfigError."""
-    if pretrain.from_ == NOTHING:
-        return
-    idle = [f"pretrain.{name}" for name in changed(pretrain) if name != "from_"]
-    idle += [f"source.{name}" for name in changed(source) if not replay]
-    if idle:
+    read = {"pretrain": pretrain, "source": source}
+    idle = [name for name in read if name in idle_sections(pretrain, replay)]
+    lost = [f"{name}.{field}" for name in idle for field in changed(read[name]) if field != "from_"]
+    if lost:
         raise ConfigError(
-            f"{', '.join(idle)} would change nothing, as the run starts from the model {pretrain.from_}; "
+            f"{', '.join(lost)} would change nothing, as the run starts from the model {pretrain.from_}; "
             f"add --pretrain.from {NOTHING} to pretrain a network, or leave them out"
         )
+
+
+def idle_sections(pretrain: PretrainConfig, replay: float) -> set[str]:
+    """The sections that only a pretraining reads, where a run starts from a model; a replay reads the source too."""
+    if pretrain.from_ == NOTHING:
+        return set()
+    return {"model", "pretrain"} if replay else {"model", "pretrain", "source"}
 
 
 def changed(section: Section) -> list[str]:

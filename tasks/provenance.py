@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from rnn_model.config import Section
-from tasks.config import NOTHING, FinetuneConfig, PretrainConfig
+from tasks.checks import idle_sections
+from tasks.config import FinetuneConfig, PretrainConfig
 from tasks.series_config import TargetConfig
 from tasks.tracking import flatten
 
@@ -48,7 +49,9 @@ def settings(sections: Mapping[str, Any]) -> tuple[list[tuple[str, str, str]], l
     A plain value, such as the seed, stands with the former; it has no section to know its default. Defaults of a
     pretraining that did not take place stand in neither.
     """
-    idle = without_effect(sections)
+    pretrain, finetune = sections.get("pretrain"), sections.get("finetune")
+    replay = finetune.replay if isinstance(finetune, FinetuneConfig) else 0.0
+    idle = idle_sections(pretrain, replay) if isinstance(pretrain, PretrainConfig) else set()
     changed: list[tuple[str, str, str]] = []
     same: list[tuple[str, str]] = []
     for name, section in sections.items():
@@ -62,15 +65,6 @@ def settings(sections: Mapping[str, Any]) -> tuple[list[tuple[str, str, str]], l
             elif name not in idle or key == "pretrain.from":
                 same.append((key, shown(value)))
     return changed, same
-
-
-def without_effect(sections: Mapping[str, Any]) -> set[str]:
-    """The sections that only a pretraining reads, where a run starts from a model; a replay reads the source too."""
-    pretrain, finetune = sections.get("pretrain"), sections.get("finetune")
-    if not isinstance(pretrain, PretrainConfig) or pretrain.from_ == NOTHING:
-        return set()
-    replayed = isinstance(finetune, FinetuneConfig) and finetune.replay > 0
-    return {"model", "pretrain"} if replayed else {"model", "pretrain", "source"}
 
 
 def shown(value: Any) -> str:
