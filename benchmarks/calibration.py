@@ -1,7 +1,7 @@
 """Ways to calibrate deciles, compared: python benchmarks/calibration.py FOLDER [--model FOLDER]
 
 FOLDER holds the sets of a leaderboard (datasets.json beside Parquet files). The model forecasts each set as it is, at
-three tests a horizon apart; every way is fitted on the validation windows before a test, as fine-tuning does it, and
+four tests a horizon apart; every way is fitted on the validation windows before a test, as fine-tuning does it, and
 scored on the test: coverage of the 80% interval, the mean distance of a decile's share of truths from its name, and
 WQL relative to the deciles as decoded.
 """
@@ -24,7 +24,7 @@ from tasks.config import BASE_FOLDER
 from tasks.forecaster import forecast_windows, known_forecasts
 from tasks.frequency import stated_periods
 
-TESTS, VALIDATION, HISTORY, FEWEST = 3, 3, 3, 30
+TESTS, VALIDATION, HISTORY, FEWEST = 4, 3, 3, 30
 LEVELS = np.array(QUANTILES)
 Way = Callable[[Known, Floats, Floats], Floats]  # what is known, deciles to adjust, which windows are negative
 

@@ -1,9 +1,11 @@
 """Conformal calibration: how far each decile lies from the median, set by truths that no training has seen.
 
-A decile's factor is the conformal quantile of (y - median) / (decile - median) over windows whose end is known, after
-Romano et al., 2019, "Conformalized quantile regression", with a ratio as its score, so that one factor fits series of
-every size. Windows of one time share what happened then; so the windows are parted by time, and a decile moves only as
-far as every part asks for. The median never moves. Shapes: B windows, H horizon, Q quantiles, G groups of steps.
+A decile's factor is the quantile of (y - median) / (decile - median) over windows whose end is known, after Romano et
+al., 2019, "Conformalized quantile regression", with a ratio as its score, so that one factor fits series of every size.
+Their correction for small samples is left out: it widens, and needs windows that could stand in for one another.
+Windows of one time share what happened then; so the windows are parted by time, and a decile moves only as far as every
+part asks for beyond its own sampling error. The median never moves. Shapes: B windows, H horizon, Q quantiles, G groups
+of steps.
 """
 
 from collections.abc import Sequence
@@ -17,9 +19,10 @@ from rnn_model.config import MEDIAN, QUANTILES, Section
 from rnn_model.windows import Floats, Ints
 
 Bools = npt.NDArray[np.bool_]
-LEAST = 30  # series a part needs; windows of a few series, however many, made the deciles of other times worse
+LEAST = 30  # series without which nothing moves; those of a few, however many windows, made other times worse
 PARTS = 3  # of the windows by time, at most: more would hardly ever agree
-PER_GROUP = 100  # series of a part for every group of steps with factors of its own
+ENOUGH = 100  # series that a part by time needs to have a say of its own, and a part's group of steps
+ERRORS = 0.5  # standard errors of a quantile by which a part asks for less than it shows
 RANGE = (0.5, 2.0)  # of a factor: what asks for more is a bias of the median, which no width mends
 
 
@@ -70,9 +73,9 @@ def calibrate(known: Known) -> Calibration:
     score = ratios(known.deciles, known.truth)  # (B, H, Q)
     factors = agreed(np.stack([part_factors(score[part], known.series[part], groups) for part in parts]))  # (G, Q)
     if (factors == 1).all():
-        note = f"not adjusted: {rests} at {len(parts)} times agree on no decile"
-        return base.model_copy(update={"parts": len(parts), "note": note})
-    times = "all at one time" if len(parts) == 1 else f"{len(parts)} times agreeing"
+        heard = "together ask for no change" if len(parts) == 1 else f"at {len(parts)} times agree on no decile"
+        return base.model_copy(update={"parts": len(parts), "note": f"not adjusted: {rests} {heard}"})
+    times = "taken together" if len(parts) == 1 else f"{len(parts)} times agreeing"
     outer = f"0.1 x{factors[:, 0].mean():.2f}, 0.9 x{factors[:, -1].mean():.2f}"
     return Calibration(
         factors=tuple(map(tuple, factors.tolist())),
@@ -112,12 +115,12 @@ def coverage_80(deciles: Floats, truth: Floats) -> float | None:
 
 
 def parts_by_time(known: Known) -> list[Bools]:
-    """Which windows (B,) are of which part; one with under LEAST series goes with its neighbour, or counts for none."""
+    """Which windows (B,) are of which part: under ENOUGH series join their neighbours, under LEAST are left out."""
     times = np.unique(known.time)
     parts: list[Bools] = []
     for chunk in np.array_split(times, min(PARTS, max(len(times), 1))):
         part = np.isin(known.time, chunk)
-        if parts and min(count(known.series[p]) for p in (part, parts[-1])) < LEAST:
+        if parts and min(count(known.series[p]) for p in (part, parts[-1])) < ENOUGH:
             parts[-1] = parts[-1] | part
         else:
             parts.append(part)
@@ -128,7 +131,7 @@ def step_groups(known: Known, parts: Sequence[Bools]) -> list[Ints]:
     """Neighbouring steps (from 0) that are calibrated together: each by itself where the series allow it."""
     horizon = known.truth.shape[1]
     fewest = min(count(known.series[part]) for part in parts)
-    return np.array_split(np.arange(horizon), min(horizon, max(1, fewest // PER_GROUP)))
+    return np.array_split(np.arange(horizon), min(horizon, max(1, fewest // ENOUGH)))
 
 
 def ratios(deciles: Floats, truth: Floats) -> Floats:
@@ -141,7 +144,7 @@ def ratios(deciles: Floats, truth: Floats) -> Floats:
 
 
 def part_factors(score: Floats, series: Ints, groups: Sequence[Ints]) -> Floats:
-    """(G, Q) the factors that the windows of one part ask for; the steps of a series count as one observation."""
+    """(G, Q) the factors nearest to 1 that the windows of one part leave open; a series counts as one observation."""
     units = count(series)
     factors = np.ones((len(groups), len(QUANTILES)))
     for row, group in zip(factors, groups, strict=True):
@@ -149,8 +152,9 @@ def part_factors(score: Floats, series: Ints, groups: Sequence[Ints]) -> Floats:
             own = score[:, group, k]
             own = own[~np.isnan(own)]
             if k != MEDIAN and own.size:
-                level = min(1.0, max(q, 1 - q) * (units + 1) / units)  # the finite-sample correction
-                row[k] = np.quantile(own, level, method="higher").clip(*RANGE)
+                level = max(q, 1 - q)
+                error = ERRORS * np.sqrt(level * (1 - level) / units)
+                row[k] = np.clip(1.0, *np.quantile(own, [level - error, min(1.0, level + error)])).clip(*RANGE)
     return factors
 
 

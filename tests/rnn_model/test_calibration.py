@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.stats import norm
 
-from rnn_model.calibration import LEAST, PER_GROUP, RANGE, Calibration, Known, adjust, calibrate, coverage_80
+from rnn_model.calibration import ENOUGH, LEAST, RANGE, Calibration, Known, adjust, calibrate, coverage_80
 from rnn_model.checkpoint import ModelCard, load_model, save_model
 from rnn_model.config import MEDIAN, QUANTILES, ModelConfig
 from rnn_model.network import build_network
@@ -70,12 +70,21 @@ def test_a_side_that_is_right_stays_while_the_other_is_widened() -> None:
     assert row[[0, -1]] == pytest.approx([1.0, 1.6], abs=0.07)
 
 
-def test_the_factor_is_the_conformal_quantile_of_the_ratios() -> None:
+def test_the_factor_is_the_quantile_of_the_ratios_less_half_its_standard_error() -> None:
     deciles = np.tile(np.linspace(-4.0, 4.0, 9), (LEAST, 1, 1))
     truth = 4.0 * np.linspace(0.51, 1.96, LEAST)[:, None]  # all above, at ratios to the last decile in steps of 0.05
     row = calibrate(Known(deciles, truth, np.arange(LEAST), np.zeros(LEAST, np.int64))).factors[0]
-    assert row[-1] == pytest.approx(0.51 + 0.05 * 27)  # the 28th of 30: ceil(0.9 * 31)
+    error = (0.9 * 0.1 / LEAST) ** 0.5
+    assert row[-1] == pytest.approx(0.51 + 0.05 * (LEAST - 1) * (0.9 - error / 2))
     assert row[0] == RANGE[0]  # no truth below: as near as allowed
+
+
+@pytest.mark.parametrize("ratio", [0.97, 1.0, 1.03])
+def test_what_lies_within_half_a_standard_error_does_not_move(ratio: float) -> None:
+    deciles = np.tile(NORMAL, (LEAST, 1, 1))
+    truth = ratio * norm.ppf((np.arange(LEAST) + 0.5) / LEAST)[:, None]  # a normal sample as even as can be
+    row = calibrate(Known(deciles, truth, np.arange(LEAST), np.zeros(LEAST, np.int64))).factors
+    assert not row or {row[0][0], row[0][-1]} == {1.0}
 
 
 def test_missing_truths_do_not_count() -> None:
@@ -90,7 +99,7 @@ def test_missing_truths_do_not_count() -> None:
 
 
 def test_with_many_series_each_step_has_factors_of_its_own() -> None:
-    judged = known([1.0] * 3, series=2 * PER_GROUP, steps=2)
+    judged = known([1.0] * 3, series=4 * ENOUGH, steps=2)
     centre = judged.deciles[..., MEDIAN]
     calibration = calibrate(judged._replace(truth=centre + (judged.truth - centre) * [0.7, 1.6]))
     assert calibration.until == (1, 2)
@@ -119,12 +128,14 @@ def test_where_times_agree_the_smallest_change_is_made() -> None:
     assert row[-1] == pytest.approx(1.2, abs=0.06)
 
 
-def test_a_time_of_few_series_is_judged_with_its_neighbour() -> None:
-    both, few = known([1.5, 1.5], series=400), known([0.1], series=LEAST - 1)
+@pytest.mark.parametrize(("series", "parts"), [(ENOUGH - 1, 2), (ENOUGH, 3)])
+def test_a_time_of_few_series_is_judged_with_its_neighbour(series: int, parts: int) -> None:
+    both, few = known([1.5, 1.5], series=4 * ENOUGH), known([0.1], series=series)
     joined = Known(*(np.concatenate(pair) for pair in zip(both, few._replace(time=few.time + 2), strict=True)))
     calibration = calibrate(joined)
-    assert calibration.parts == 2
-    assert min(row[-1] for row in calibration.factors) > 1.2
+    assert calibration.parts == parts
+    assert bool(calibration.factors) is (parts == 2)  # alone it objects
+    assert all(row[-1] > 1.1 for row in calibration.factors)
 
 
 def test_without_windows_there_is_a_reason() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from rnn_model.calibration import LEAST, Calibration
+from rnn_model.calibration import ENOUGH, LEAST, Calibration
 from rnn_model.checkpoint import ModelCard, load_model, save_model
 from rnn_model.config import DECILES, ModelConfig
 from rnn_model.network import Network, build_network
@@ -58,7 +58,7 @@ def calibrated(network: Network, arrays: list[Floats], root: Path, stored: Store
 
 
 def test_nothing_from_the_first_test_cutoff_on_moves_a_factor(network: Network, stored: Stored, tmp_path: Path) -> None:
-    before, after = noise(LEAST), noise(LEAST)
+    before, after = noise(ENOUGH), noise(ENOUGH)
     for values in after:
         values[-4:] = 1e6
     first, second = (calibrated(network, arrays, tmp_path, stored) for arrays in (before, after))
@@ -70,8 +70,8 @@ def test_nothing_from_the_first_test_cutoff_on_moves_a_factor(network: Network, 
 
 
 def test_it_rests_on_all_validation_windows(network: Network, stored: Stored, tmp_path: Path) -> None:
-    made = calibrated(network, noise(LEAST), tmp_path, stored)
-    assert (made.windows, made.series, made.parts) == (3 * LEAST, LEAST, 3)
+    made = calibrated(network, noise(ENOUGH), tmp_path, stored)
+    assert (made.windows, made.series, made.parts) == (3 * ENOUGH, ENOUGH, 3)
 
 
 def test_series_that_never_changed_say_nothing(network: Network, stored: Stored, tmp_path: Path) -> None:
