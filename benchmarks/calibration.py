@@ -1,15 +1,17 @@
-"""Ways to calibrate deciles, compared: python benchmarks/calibration.py FOLDER [--model FOLDER]
+"""Ways to calibrate deciles, compared: python benchmarks/calibration.py FOLDER [--model FOLDER] [--draw 35 80 ...]
 
 FOLDER holds the sets of a leaderboard (datasets.json beside Parquet files). The model forecasts each set as it is, at
 four tests a horizon apart; every way is fitted on the validation windows before a test, as fine-tuning does it, and
 scored on the test: coverage of the 80% interval, the mean distance of a decile's share of truths from its name, and
-WQL relative to the deciles as decoded.
+WQL relative to the deciles as decoded. With --draw also on that many series of each set, drawn eight times.
 """
 
 import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import polars as pl
@@ -19,14 +21,25 @@ from rnn_model.calibration import RANGE, Calibration, Known, adjust, calibrate, 
 from rnn_model.checkpoint import load_model
 from rnn_model.config import MEDIAN, QUANTILES
 from rnn_model.network import Network
-from rnn_model.windows import Floats, Windows, from_arrays, split_windows
+from rnn_model.windows import Floats, Ints, Windows, from_arrays, split_windows
 from tasks.config import BASE_FOLDER
 from tasks.forecaster import forecast_windows, known_forecasts
 from tasks.frequency import stated_periods
 
-TESTS, VALIDATION, HISTORY, FEWEST = 4, 3, 3, 30
+TESTS, VALIDATION, HISTORY, FEWEST, DRAWS = 4, 3, 3, 30, 8
 LEVELS = np.array(QUANTILES)
 Way = Callable[[Known, Floats, Floats], Floats]  # what is known, deciles to adjust, which windows are negative
+Figures = tuple[float, float, float]  # coverage of the 80% interval, mean distance of shares from names, WQL
+
+
+class Test(NamedTuple):
+    """What is known before it, and the deciles and truths of its windows: one of each of the series."""
+
+    known: Known
+    deciles: Floats
+    truth: Floats
+    negative: Floats
+    series: Ints
 
 
 def decoded(known: Known, deciles: Floats, negative: Floats) -> Floats:
@@ -37,6 +50,12 @@ def decoded(known: Known, deciles: Floats, negative: Floats) -> Floats:
 def agreeing(known: Known, deciles: Floats, negative: Floats) -> Floats:
     """What the product does: a factor per decile that all times agree on."""
     return adjust(deciles, calibrate(known), negative)
+
+
+def in_full(known: Known, deciles: Floats, negative: Floats) -> Floats:
+    """The same without the half standard error that a time asks for less than it shows."""
+    with patch("rnn_model.calibration.ERRORS", 0.0):
+        return agreeing(known, deciles, negative)
 
 
 def together(known: Known, deciles: Floats, negative: Floats) -> Floats:
@@ -76,6 +95,7 @@ WAYS: dict[str, Way] = {
     "shift per decile": shifts,
     "factor per decile": together,
     "the same, times agreeing": agreeing,
+    "agreeing on all they show": in_full,
 }
 
 
@@ -86,8 +106,8 @@ def load(path: Path, freq: str, season: int) -> Windows:
     return from_arrays(arrays, np.tile(stated_periods(freq, season), (len(arrays), 1)))
 
 
-def figures(deciles: Floats, truth: Floats) -> tuple[float, float, float]:
-    """Coverage of the 80% interval, mean distance of the deciles' shares from their names, WQL."""
+def figures(deciles: Floats, truth: Floats) -> Figures:
+    """Of the windows of a test."""
     seen = ~np.isnan(truth)
     d, y = deciles[seen], truth[seen][:, None]  # (n, Q), (n, 1)
     apart = np.abs((y <= d).mean(0) - LEVELS).mean()
@@ -95,49 +115,71 @@ def figures(deciles: Floats, truth: Floats) -> tuple[float, float, float]:
     return coverage_80(deciles, truth) or 0.0, float(apart), float(2 * loss / np.abs(y).mean())
 
 
-def tested(network: Network, windows: Windows, horizon: int, back: int) -> dict[str, tuple[float, float, float]]:
-    """Every way at the test that ends `back` horizons before the end."""
+def look(network: Network, windows: Windows, horizon: int, back: int) -> Test:
+    """The test that ends `back` horizons before the end."""
     view = windows.until(windows.end - back * horizon)
     split = split_windows(view, horizon, 1, horizon, VALIDATION, HISTORY)
     known = known_forecasts(network, split.tuning(view), split.validation_index(), horizon)
-    test = split.test_index(0)
-    batch = view.gather(test, network.config.context, horizon)
-    deciles = forecast_windows(network, view, test, horizon)
-    negative = (batch.context < 0).any(1).numpy()
-    enough = count(known.series) >= FEWEST  # no way is tried on fewer
-    return {
-        name: figures(way(known, deciles, negative) if enough else deciles, batch.target.numpy())
+    index = split.test_index(0)
+    batch = view.gather(index, network.config.context, horizon)
+    deciles = forecast_windows(network, view, index, horizon)
+    return Test(known, deciles, batch.target.numpy(), (batch.context < 0).any(1).numpy(), np.asarray(index.series))
+
+
+def drawn(test: Test, size: int, seed: int) -> Test:
+    """The same of that many series."""
+    every = np.unique(test.series)
+    chosen = np.random.default_rng(seed).choice(every, min(size, len(every)), replace=False)
+    before, after = np.isin(test.known.series, chosen), np.isin(test.series, chosen)
+    return Test(Known(*(part[before] for part in test.known)), *(part[after] for part in test[1:]))
+
+
+def compared(test: Test) -> dict[str, Figures]:
+    """Every way, WQL relative to the deciles as decoded."""
+    enough = count(test.known.series) >= FEWEST  # no way is tried on fewer
+    own = {
+        name: figures(way(test.known, test.deciles, test.negative) if enough else test.deciles, test.truth)
         for name, way in WAYS.items()
     }
+    return {name: (covered, apart, wql / own["as decoded"][2]) for name, (covered, apart, wql) in own.items()}
 
 
-def main(folder: Path, model: Path) -> None:
-    """Print a line per set and way, and the means over all sets and tests."""
+def main(folder: Path, model: Path, sizes: list[int]) -> None:
+    """Print a line per set and way, and the means over all sets and tests; then the means over draws."""
     torch.set_num_threads(1)
     network, _ = load_model(model)
     print("| set | way | coverage at each test | apart | WQL, relative |\n|---|---|---|---|---|")
-    every: dict[str, list[tuple[float, float, float]]] = {name: [] for name in WAYS}
+    tests = []
     for name, about in json.loads((folder / "datasets.json").read_text()).items():
         windows = load(folder / f"{name}.parquet", about["freq"], about["season"])
-        runs = [tested(network, windows, about["horizon"], back) for back in range(TESTS)]
+        own = [look(network, windows, about["horizon"], back) for back in range(TESTS)]
+        every = [compared(test) for test in own]
         for way in WAYS:
-            rows = [(c, a, w / run["as decoded"][2]) for run in runs for c, a, w in (run[way],)]
-            every[way] += rows
+            rows = [one[way] for one in every]
             covered = ", ".join(f"{c:.2f}" for c, _, _ in rows)
-            print(f"| {name} | {way} | {covered} | {mean(rows, 1):.3f} | {relative(rows):.3f} |", flush=True)
-    print("\n| way | distance of coverage from .80 | apart | WQL, relative | worst |\n|---|---|---|---|---|")
-    for way, rows in every.items():
-        off = float(np.mean([abs(c - 0.8) for c, _, _ in rows]))
-        worst = max(w for _, _, w in rows)
-        print(f"| {way} | {off:.3f} | {mean(rows, 1):.3f} | {relative(rows):.3f} | {worst:.3f} |")
+            print(f"| {name} | {way} | {covered} | {mean(rows, 1):.3f} | {relative(rows):.4f} |", flush=True)
+        tests += own
+    summary("all series", [compared(test) for test in tests])
+    able = [test for test in tests if len(test.series) >= FEWEST]
+    for size in sizes:
+        summary(f"{size} series", [compared(drawn(test, size, seed)) for test in able for seed in range(DRAWS)])
 
 
-def mean(rows: list[tuple[float, float, float]], place: int) -> float:
+def summary(title: str, every: list[dict[str, Figures]]) -> None:
+    """A table of means over tests."""
+    print(f"\n| {title} | distance of coverage from .80 | apart | WQL, relative | worst |\n|---|---|---|---|---|")
+    for way in WAYS:
+        rows = [one[way] for one in every]
+        off, worst = float(np.mean([abs(c - 0.8) for c, _, _ in rows])), max(w for _, _, w in rows)
+        print(f"| {way} | {off:.4f} | {mean(rows, 1):.4f} | {relative(rows):.4f} | {worst:.3f} |", flush=True)
+
+
+def mean(rows: list[Figures], place: int) -> float:
     """Of one figure."""
     return float(np.mean([row[place] for row in rows]))
 
 
-def relative(rows: list[tuple[float, float, float]]) -> float:
+def relative(rows: list[Figures]) -> float:
     """Geometric mean of the relative WQL."""
     return float(np.exp(np.mean(np.log([row[2] for row in rows]))))
 
@@ -146,5 +188,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="sets of a leaderboard")
     parser.add_argument("--model", type=Path, default=BASE_FOLDER, help="model folder; none: the base model")
+    parser.add_argument("--draw", type=int, nargs="*", default=[], help="series to draw of each set; none: no draws")
     options = parser.parse_args()
-    main(options.folder, options.model)
+    main(options.folder, options.model, options.draw)
