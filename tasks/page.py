@@ -181,8 +181,8 @@ def sums(account: Account) -> list[tuple[str, int]]:
     """Where the rows went: they add up to the rows in."""
     aside = [(f"quarantined: {rule}", rows) for rule, rows in account.quarantined.items()]
     return [
-        ("used: series that fill a whole context", account.used),
-        ("padded: shorter series", account.padded),
+        ("used: series as long as the context", account.used),
+        ("used with padding: shorter series", account.padded),
         *aside,
     ]
 

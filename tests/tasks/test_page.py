@@ -228,7 +228,7 @@ def test_references_inside_figures_lead_to_something(full: str) -> None:
 
 def test_the_rows_add_up_on_the_page(full: str) -> None:
     words = Reader(full).words
-    assert "137 rows in = 80 used + 40 padded + 17 shorter than 11" in words
+    assert "137 rows in = 80 used + 40 used with padding + 17 shorter than 11" in words
     assert "sum, which is the rows in 137" in words
     assert "2023-01-01 00:00" in words
 
