@@ -3,7 +3,8 @@
 FOLDER holds the sets of a leaderboard (datasets.json beside Parquet files). The model forecasts each set as it is, at
 four tests a horizon apart; every way is fitted on the validation windows before a test, as fine-tuning does it, and
 scored on the test: coverage of the 80% interval, the mean distance of a decile's share of truths from its name, and
-WQL relative to the deciles as decoded. With --draw also on that many series of each set, drawn eight times.
+WQL relative to the deciles as decoded. With --draw also on that many of the series that have validation windows, drawn
+eight times from each set that has more.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from rnn_model.calibration import RANGE, Calibration, Known, adjust, calibrate, count, coverage_80
+from rnn_model.calibration import LEAST, RANGE, Bools, Calibration, Known, adjust, calibrate, count, coverage_80
 from rnn_model.checkpoint import load_model
 from rnn_model.config import MEDIAN, QUANTILES
 from rnn_model.network import Network
@@ -26,9 +27,9 @@ from tasks.config import BASE_FOLDER
 from tasks.forecaster import forecast_windows, known_forecasts
 from tasks.frequency import stated_periods
 
-TESTS, VALIDATION, HISTORY, FEWEST, DRAWS = 4, 3, 3, 30, 8
+TESTS, VALIDATION, HISTORY, DRAWS = 4, 3, 3, 8
 LEVELS = np.array(QUANTILES)
-Way = Callable[[Known, Floats, Floats], Floats]  # what is known, deciles to adjust, which windows are negative
+Way = Callable[[Known, Floats, Bools], Floats]  # what is known, deciles to adjust, which windows are negative
 Figures = tuple[float, float, float]  # coverage of the 80% interval, mean distance of shares from names, WQL
 
 
@@ -38,32 +39,32 @@ class Test(NamedTuple):
     known: Known
     deciles: Floats
     truth: Floats
-    negative: Floats
+    negative: Bools
     series: Ints
 
 
-def decoded(known: Known, deciles: Floats, negative: Floats) -> Floats:
+def decoded(known: Known, deciles: Floats, negative: Bools) -> Floats:
     """As they are."""
     return deciles
 
 
-def agreeing(known: Known, deciles: Floats, negative: Floats) -> Floats:
+def agreeing(known: Known, deciles: Floats, negative: Bools) -> Floats:
     """What the product does: a factor per decile that all times agree on."""
     return adjust(deciles, calibrate(known), negative)
 
 
-def in_full(known: Known, deciles: Floats, negative: Floats) -> Floats:
-    """The same without the half standard error that a time asks for less than it shows."""
+def in_full(known: Known, deciles: Floats, negative: Bools) -> Floats:
+    """The same, but that a time asks for all that it shows, not half a standard error less."""
     with patch("rnn_model.calibration.ERRORS", 0.0):
         return agreeing(known, deciles, negative)
 
 
-def together(known: Known, deciles: Floats, negative: Floats) -> Floats:
+def together(known: Known, deciles: Floats, negative: Bools) -> Floats:
     """The same with all times taken together."""
     return adjust(deciles, calibrate(known._replace(time=np.zeros_like(known.time))), negative)
 
 
-def one_width(known: Known, deciles: Floats, negative: Floats) -> Floats:
+def one_width(known: Known, deciles: Floats, negative: Bools) -> Floats:
     """One factor for all deciles: what brings the 80% interval to 80% (conformalized quantile regression)."""
     centre = known.deciles[..., MEDIAN]
     with np.errstate(all="ignore"):
@@ -74,7 +75,7 @@ def one_width(known: Known, deciles: Floats, negative: Floats) -> Floats:
     return adjust(deciles, Calibration(factors=(row,), until=(1,), note=""), negative)
 
 
-def shifts(known: Known, deciles: Floats, negative: Floats) -> Floats:
+def shifts(known: Known, deciles: Floats, negative: Bools) -> Floats:
     """A shift per decile, in half widths of the window's 80% interval; the median stays."""
     half = (known.deciles[..., -1] - known.deciles[..., 0])[..., None] / 2
     with np.errstate(all="ignore"):
@@ -127,16 +128,15 @@ def look(network: Network, windows: Windows, horizon: int, back: int) -> Test:
 
 
 def drawn(test: Test, size: int, seed: int) -> Test:
-    """The same of that many series."""
-    every = np.unique(test.series)
-    chosen = np.random.default_rng(seed).choice(every, min(size, len(every)), replace=False)
+    """The same of that many of the series that are known."""
+    chosen = np.random.default_rng(seed).choice(np.unique(test.known.series), size, replace=False)
     before, after = np.isin(test.known.series, chosen), np.isin(test.series, chosen)
     return Test(Known(*(part[before] for part in test.known)), *(part[after] for part in test[1:]))
 
 
 def compared(test: Test) -> dict[str, Figures]:
     """Every way, WQL relative to the deciles as decoded."""
-    enough = count(test.known.series) >= FEWEST  # no way is tried on fewer
+    enough = count(test.known.series) >= LEAST  # no way is tried on fewer
     own = {
         name: figures(way(test.known, test.deciles, test.negative) if enough else test.deciles, test.truth)
         for name, way in WAYS.items()
@@ -159,10 +159,13 @@ def main(folder: Path, model: Path, sizes: list[int]) -> None:
             covered = ", ".join(f"{c:.2f}" for c, _, _ in rows)
             print(f"| {name} | {way} | {covered} | {mean(rows, 1):.3f} | {relative(rows):.4f} |", flush=True)
         tests += own
-    summary("all series", [compared(test) for test in tests])
-    able = [test for test in tests if len(test.series) >= FEWEST]
+    able = [test for test in tests if count(test.known.series) >= LEAST]  # the others stay as decoded
+    summary(f"all series, {len(tests)} tests", [compared(test) for test in tests])
+    summary(f"all series, {len(able)} tests that can be adjusted", [compared(test) for test in able])
     for size in sizes:
-        summary(f"{size} series", [compared(drawn(test, size, seed)) for test in able for seed in range(DRAWS)])
+        able = [test for test in tests if count(test.known.series) > size]
+        every = [compared(drawn(test, size, seed)) for test in able for seed in range(DRAWS)]
+        summary(f"{size} series, {len(able)} tests", every)
 
 
 def summary(title: str, every: list[dict[str, Figures]]) -> None:

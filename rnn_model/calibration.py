@@ -2,10 +2,11 @@
 
 A decile's factor is the quantile of (y - median) / (decile - median) over windows whose end is known, after Romano et
 al., 2019, "Conformalized quantile regression", with a ratio as its score, so that one factor fits series of every size.
-Their correction for small samples is left out: it widens, and needs windows that could stand in for one another.
-Windows of one time share what happened then; so the windows are parted by time, and a decile moves only as far as every
-part asks for beyond its own sampling error. The median never moves. Shapes: B windows, H horizon, Q quantiles, G groups
-of steps.
+Their correction for small samples, which can only widen, is left out; instead a quantile is moved towards 1, and not
+past it, by half the standard error of its share (the interval is that of Woodruff, 1952, "Confidence intervals for
+medians and other position measures"). Windows of one time share what happened then; so the windows are parted by time,
+and a decile moves only as far as every part asks for. The median never moves. Shapes: B windows, H horizon, Q
+quantiles, G groups of steps.
 """
 
 from collections.abc import Sequence
@@ -21,8 +22,8 @@ from rnn_model.windows import Floats, Ints
 Bools = npt.NDArray[np.bool_]
 LEAST = 30  # series without which nothing moves; those of a few, however many windows, made other times worse
 PARTS = 3  # of the windows by time, at most: more would hardly ever agree
-ENOUGH = 100  # series that a part by time needs to have a say of its own, and a part's group of steps
-ERRORS = 0.5  # standard errors of a quantile by which a part asks for less than it shows
+ENOUGH = 100  # series that a part by time needs for a say of its own, and for each group of steps
+ERRORS = 0.5  # standard errors of the share below a quantile by which a part asks for less than it shows
 RANGE = (0.5, 2.0)  # of a factor: what asks for more is a bias of the median, which no width mends
 
 
@@ -115,7 +116,7 @@ def coverage_80(deciles: Floats, truth: Floats) -> float | None:
 
 
 def parts_by_time(known: Known) -> list[Bools]:
-    """Which windows (B,) are of which part: under ENOUGH series join their neighbours, under LEAST are left out."""
+    """Which windows (B,) are of which part: one of under ENOUGH series joins its neighbour; none of under LEAST."""
     times = np.unique(known.time)
     parts: list[Bools] = []
     for chunk in np.array_split(times, min(PARTS, max(len(times), 1))):
@@ -144,17 +145,20 @@ def ratios(deciles: Floats, truth: Floats) -> Floats:
 
 
 def part_factors(score: Floats, series: Ints, groups: Sequence[Ints]) -> Floats:
-    """(G, Q) the factors nearest to 1 that the windows of one part leave open; a series counts as one observation."""
-    units = count(series)
+    """(G, Q) the factors that the windows of one part ask for: nearest to 1 within the error of their quantile.
+
+    The steps of a series count as one observation; what rests on under LEAST series asks for nothing.
+    """
     factors = np.ones((len(groups), len(QUANTILES)))
     for row, group in zip(factors, groups, strict=True):
         for k, q in enumerate(QUANTILES):
             own = score[:, group, k]
-            own = own[~np.isnan(own)]
-            if k != MEDIAN and own.size:
+            told = np.isfinite(own)
+            units = count(series[told.any(1)])
+            if k != MEDIAN and units >= LEAST:
                 level = max(q, 1 - q)
                 error = ERRORS * np.sqrt(level * (1 - level) / units)
-                row[k] = np.clip(1.0, *np.quantile(own, [level - error, min(1.0, level + error)])).clip(*RANGE)
+                row[k] = np.clip(1.0, *np.quantile(own[told], [level - error, level + error])).clip(*RANGE)
     return factors
 
 

@@ -181,7 +181,7 @@ def sums(account: Account) -> list[tuple[str, int]]:
     """Where the rows went: they add up to the rows in."""
     aside = [(f"quarantined: {rule}", rows) for rule, rows in account.quarantined.items()]
     return [
-        ("used: series as long as the context", account.used),
+        ("used: series that fill the context", account.used),
         ("used with padding: shorter series", account.padded),
         *aside,
     ]

@@ -97,7 +97,7 @@ def stop_if_too_many(
 
 def account_rows(account: Account) -> list[tuple[str, int]]:
     """The account as lines: where rows went, and how many."""
-    lines = [("rows in", account.rows_in), ("used", account.used), ("padded", account.padded)]
+    lines = [("rows in", account.rows_in), ("used", account.used), ("used with padding", account.padded)]
     lines += [(f"quarantined: {rule}", rows) for rule, rows in account.quarantined.items()]
     lines += [("not read: later than as_of", account.later)] if account.later else []
     return [*lines, ("added to the grid", account.added), ("constant series", account.constant)]

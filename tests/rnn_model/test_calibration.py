@@ -70,21 +70,45 @@ def test_a_side_that_is_right_stays_while_the_other_is_widened() -> None:
     assert row[[0, -1]] == pytest.approx([1.0, 1.6], abs=0.07)
 
 
-def test_the_factor_is_the_quantile_of_the_ratios_less_half_its_standard_error() -> None:
-    deciles = np.tile(np.linspace(-4.0, 4.0, 9), (LEAST, 1, 1))
-    truth = 4.0 * np.linspace(0.51, 1.96, LEAST)[:, None]  # all above, at ratios to the last decile in steps of 0.05
-    row = calibrate(Known(deciles, truth, np.arange(LEAST), np.zeros(LEAST, np.int64))).factors[0]
-    error = (0.9 * 0.1 / LEAST) ** 0.5
-    assert row[-1] == pytest.approx(0.51 + 0.05 * (LEAST - 1) * (0.9 - error / 2))
+@pytest.mark.parametrize(("times", "steps"), [(1, 1), (1, 4), (3, 1)])
+def test_the_factor_is_the_quantile_of_the_ratios_less_half_an_error_of_its_series(times: int, steps: int) -> None:
+    ratios = np.linspace(0.51, 1.96, LEAST)  # all above, in steps of 0.05 of the last decile
+    judged = Known(
+        deciles=np.tile(np.linspace(-4.0, 4.0, 9), (times * LEAST, steps, 1)),
+        truth=4.0 * np.tile(ratios[:, None], (times, steps)),
+        series=np.tile(np.arange(LEAST), times),
+        time=np.repeat(np.arange(times), LEAST),
+    )
+    calibration = calibrate(judged)
+    row, error = calibration.factors[0], (0.9 * 0.1 / LEAST) ** 0.5  # of 30 series, however often they are seen
+    assert row[-1] == pytest.approx(np.quantile(np.repeat(ratios, times * steps), 0.9 - error / 2))
     assert row[0] == RANGE[0]  # no truth below: as near as allowed
+    rests = f"adjusted on {times * LEAST} windows of 30 series, taken together"
+    assert calibration.note == f"{rests}: 0.1 x0.50, 0.9 x{row[-1]:.2f}"
 
 
 @pytest.mark.parametrize("ratio", [0.97, 1.0, 1.03])
 def test_what_lies_within_half_a_standard_error_does_not_move(ratio: float) -> None:
     deciles = np.tile(NORMAL, (LEAST, 1, 1))
     truth = ratio * norm.ppf((np.arange(LEAST) + 0.5) / LEAST)[:, None]  # a normal sample as even as can be
-    row = calibrate(Known(deciles, truth, np.arange(LEAST), np.zeros(LEAST, np.int64))).factors
-    assert not row or {row[0][0], row[0][-1]} == {1.0}
+    calibration = calibrate(Known(deciles, truth, np.arange(LEAST), np.zeros(LEAST, np.int64)))
+    assert calibration.factors == ()
+    assert calibration.note == "not adjusted: 30 windows of 30 series together ask for no change"
+
+
+def test_a_decile_that_rests_on_few_series_stays() -> None:
+    judged = known([1.7] * 3, series=LEAST, steps=2)
+    gone = judged.truth.copy()
+    gone[1:] = np.nan
+    assert calibrate(judged).factors
+    assert calibrate(judged._replace(truth=gone)).factors == ()
+
+
+@pytest.mark.filterwarnings("error")
+def test_distances_next_to_nothing_say_nothing() -> None:
+    judged = known([1.7] * 3, series=LEAST)
+    tiny = judged.deciles[..., MEDIAN : MEDIAN + 1] * 0 + 1e-310 * NORMAL
+    assert calibrate(judged._replace(deciles=tiny, truth=judged.truth + 1)).factors == ()
 
 
 def test_missing_truths_do_not_count() -> None:
@@ -96,6 +120,11 @@ def test_missing_truths_do_not_count() -> None:
     assert some.factors[0] == alone.factors[0]
     assert some.factors[1] == (1.0,) * 9  # nothing was seen of that step
     assert coverage_80(judged.deciles, np.full_like(gone, np.nan)) is None
+
+
+@pytest.mark.parametrize(("series", "groups"), [(2 * ENOUGH - 1, 1), (2 * ENOUGH, 2)])
+def test_each_group_of_steps_needs_enough_series(series: int, groups: int) -> None:
+    assert len(calibrate(known([1.7] * 3, series=series, steps=4)).until) == groups
 
 
 def test_with_many_series_each_step_has_factors_of_its_own() -> None:
@@ -128,10 +157,11 @@ def test_where_times_agree_the_smallest_change_is_made() -> None:
     assert row[-1] == pytest.approx(1.2, abs=0.06)
 
 
+@pytest.mark.parametrize("place", [-1, 2])  # later than the others, and earlier
 @pytest.mark.parametrize(("series", "parts"), [(ENOUGH - 1, 2), (ENOUGH, 3)])
-def test_a_time_of_few_series_is_judged_with_its_neighbour(series: int, parts: int) -> None:
+def test_a_time_of_few_series_is_judged_with_its_neighbour(series: int, parts: int, place: int) -> None:
     both, few = known([1.5, 1.5], series=4 * ENOUGH), known([0.1], series=series)
-    joined = Known(*(np.concatenate(pair) for pair in zip(both, few._replace(time=few.time + 2), strict=True)))
+    joined = Known(*(np.concatenate(pair) for pair in zip(both, few._replace(time=few.time + place), strict=True)))
     calibration = calibrate(joined)
     assert calibration.parts == parts
     assert bool(calibration.factors) is (parts == 2)  # alone it objects

@@ -211,7 +211,7 @@ def test_the_account_is_shown_line_by_line() -> None:
     assert account_rows(account) == [
         ("rows in", 9),
         ("used", 4),
-        ("padded", 2),
+        ("used with padding", 2),
         ("quarantined: a", 1),
         ("quarantined: b", 2),
         ("added to the grid", 5),
