@@ -39,6 +39,7 @@ from rnn_model.errors import CarryoverError, ConfigError, ServiceError, UnsafeEr
 from rnn_model.parallel import announce, is_first
 from tasks.config import home
 from tasks.pretrain import assist
+from tasks.servers import shield_embedded
 
 SECRET = (
     "tracking.uri",
@@ -99,6 +100,8 @@ def command_class(name: str, flow: "Flow[..., Any] | Plain", yaml_file: Path | N
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: exits with 0, or with the code of what went wrong and one line that says so."""
     signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under nohup
+        signal.signal(signal.SIGHUP, _terminate)
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
 
 
@@ -153,7 +156,11 @@ def execute(name: str, options: list[str]) -> int:
         assist()
         return 0
     try:
-        result = done_before(name, parameters) or flow(**parameters)
+        result = done_before(name, parameters)
+        if not result:
+            if isinstance(flow, Flow):
+                shield_embedded()
+            result = flow(**parameters)
     finally:
         announce()  # that no training follows
     show(result, parameters, getattr(command, "summary", None))

@@ -9,11 +9,14 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import requests
+from prefect.settings import PREFECT_API_URL
 from pydantic import Field, ValidationError
 
 from rnn_model.artefact import write_file
@@ -114,6 +117,20 @@ def launch(
     while server.process is None and process.poll() is None and time.monotonic() < until:
         time.sleep(0.01)  # for a moment the system shows the new program without its command line
     return server
+
+
+def shield_embedded() -> None:
+    """Let Prefect start its embedded server in a process group of its own; without one, nothing.
+
+    What a terminal sends to a whole group (Ctrl-C) would end the server before the command, which then asks it in vain
+    for minutes. Prefect has no option for it, so what it calls `subprocess` gets one.
+    """
+    if PREFECT_API_URL.value():
+        return
+    from prefect.server.api import server  # seconds of imports, which the first flow needs anyway
+
+    own = vars(subprocess) | {"Popen": partial(subprocess.Popen, process_group=0)}
+    server.subprocess = SimpleNamespace(**own)  # type: ignore[assignment, attr-defined]
 
 
 def log_file(name: str) -> Any:

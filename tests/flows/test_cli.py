@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -250,9 +251,17 @@ def test_a_real_process_ends_with_one_line_and_the_code() -> None:
     assert done.stderr.strip() == "carryover: window.horizon: Input should be greater than or equal to 1 (got '0')"
 
 
-@pytest.mark.parametrize(("sent", "code", "word"), [("SIGTERM", 143, "terminated"), ("SIGINT", 130, "interrupted")])
+@pytest.mark.parametrize(
+    ("send", "sent", "code", "word"),
+    [
+        (os.kill, "SIGTERM", 143, "terminated"),
+        (os.killpg, "SIGTERM", 143, "terminated"),  # as timeout and service managers send it, to all processes
+        (os.killpg, "SIGINT", 130, "interrupted"),  # as a terminal sends Ctrl-C
+        (os.killpg, "SIGHUP", 143, "terminated"),  # as a terminal that is closed
+    ],
+)
 def test_a_stopped_process_says_so_and_leaves_no_server_behind(
-    tmp_path: Path, sales: Path, sent: str, code: int, word: str
+    tmp_path: Path, sales: Path, send: Callable[[int, int], None], sent: str, code: int, word: str
 ) -> None:
     options = [*mapped(sales), *TINY, "--pretrain.steps", "1000000", "--pretrain.validate_every", "2"]
     options += ["--pretrain.patience", "10000"]
@@ -260,7 +269,7 @@ def test_a_stopped_process_says_so_and_leaves_no_server_behind(
     states = tmp_path / "home" / "models"
     with (tmp_path / "log").open("w") as log:
         command = [sys.executable, "-m", "flows.cli", "run", *options]
-        process = subprocess.Popen(command, stderr=log, stdout=log, env=environment)
+        process = subprocess.Popen(command, stderr=log, stdout=log, env=environment, start_new_session=True)
     try:
         for _ in range(1200):
             if list(states.glob("*.state/step-*")):  # the training is on its way
@@ -269,7 +278,7 @@ def test_a_stopped_process_says_so_and_leaves_no_server_behind(
             time.sleep(0.1)
         assert list(states.glob("*.state/step-*")), (tmp_path / "log").read_text()
         children = psutil.Process(process.pid).children(recursive=True)
-        process.send_signal(getattr(signal, sent))
+        send(process.pid, getattr(signal, sent))
         assert process.wait(timeout=60) == code
     finally:
         process.kill()
