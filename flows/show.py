@@ -26,8 +26,8 @@ from tasks.tracking import finite, page
 from tasks.watch import Monitored
 
 LEGEND = (
-    "(SQL: loss of all deciles in units of the naive error, lower is better. p: how often equal models would differ as "
-    "much. Floors: coverage and the worst segment; docs/gate.md.)"
+    "(SQL: loss of all deciles in units of the naive error, lower is better. p: how often chance alone gains as much. "
+    "Floors: coverage and the worst segment; docs/gate.md.)"
 )
 
 

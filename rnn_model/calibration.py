@@ -74,9 +74,14 @@ def calibrate(known: Known) -> Calibration:
     score = ratios(known.deciles, known.truth)  # (B, H, Q)
     factors = agreed(np.stack([part_factors(score[part], known.series[part], groups) for part in parts]))  # (G, Q)
     if (factors == 1).all():
-        heard = "together ask for no change" if len(parts) == 1 else f"at {len(parts)} times agree on no decile"
-        return base.model_copy(update={"parts": len(parts), "note": f"not adjusted: {rests} {heard}"})
-    times = "taken together" if len(parts) == 1 else f"{len(parts)} times agreeing"
+        heard = (
+            ", all times together, ask for no change"
+            if len(parts) == 1
+            else f" at {len(parts)} times agree on no decile"
+        )
+        return base.model_copy(update={"parts": len(parts), "note": f"not adjusted: {rests}{heard}"})
+    times = "all times together" if len(parts) == 1 else f"{len(parts)} times agreeing"
+    inner = "only deciles between 0.1 and 0.9"
     outer = f"0.1 x{factors[:, 0].mean():.2f}, 0.9 x{factors[:, -1].mean():.2f}"
     return Calibration(
         factors=tuple(map(tuple, factors.tolist())),
@@ -85,7 +90,7 @@ def calibrate(known: Known) -> Calibration:
         series=series,
         parts=len(parts),
         coverage_80=seen,
-        note=f"adjusted on {rests}, {times}: {outer}",
+        note=f"adjusted on {rests}, {times}: {inner if (factors[:, [0, -1]] == 1).all() else outer}",
     )
 
 

@@ -269,11 +269,11 @@ def select(candidates: Sequence[Candidate], series: Ints) -> Choice:
         better = next((c for c in proven if paired_gain(candidate, c, series).proven), None)
         if better is None:
             lowest = max(proven, key=lambda c: gains[c.strategy].mean)
-            farther = f"; {lowest.strategy}, farther from zero-shot, is not proven better than that"
+            farther = f"; {lowest.strategy}, ranked farther from zero-shot, is not proven better than that"
             more = "" if lowest is candidate else farther
             return Choice(candidate, f"{candidate.strategy}: validation loss {gains[candidate.strategy]}{passed}{more}")
-        passed += f"; {candidate.strategy}, nearer to zero-shot, is proven worse than {better.strategy}"
+        passed += f"; {candidate.strategy}, ranked nearer to zero-shot, is proven worse than {better.strategy}"
     best = max(others, key=lambda c: gains[c.strategy].mean, default=None)
     if best is not None and gains[best.strategy].mean > 0:
         return Choice(base, f"zero-shot: {best.strategy} is only {gains[best.strategy]}, which is no evidence")
-    return Choice(base, "zero-shot: no candidate had a lower validation loss")
+    return Choice(base, "zero-shot: " + ("no candidate had a lower validation loss" if others else "nothing competed"))

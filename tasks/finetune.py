@@ -113,8 +113,7 @@ def check_rhythm(card: ModelCard, handle: WindowSet) -> None:
     if handle.horizon > card.horizon:
         raise ConfigError(
             f"the model decodes {counted(card.horizon, 'step')}, the target asks for {handle.horizon}; "
-            "shorten --window.horizon, or pretrain one: "
-            f"carryover run --pretrain.from nothing --window.horizon {handle.horizon}"
+            "shorten --window.horizon, or add --pretrain.from nothing, which first pretrains one (minutes to hours)"
         )
 
 

@@ -81,17 +81,21 @@ def stop_if_too_many(
     reasons = ", ".join(f"{rule} ({count})" for rule, count in worst.iter_rows())
     at = pl.col("at").dt.strftime("%Y-%m-%d %H:%M")  # Polars', for years that Python's own dates cannot hold
     example = quarantine.with_columns(at).row(0, named=True)
-    hint = ""
-    if worst["rule"][0] in OF_FREQUENCY or worst["rule"][0].startswith("shorter"):
+    short = worst["rule"][0].startswith("shorter")
+    remedy = "bring longer series, or shorten --window.horizon" if short else "mend the data"
+    if account.series_used:
+        remedy += f", or raise --{config.section}.max_quarantined"
+    if short or worst["rule"][0] in OF_FREQUENCY:
         longest = raw.group_by("unique_id").len().sort("len", "unique_id", descending=True)["unique_id"][0]
         likely = guess_frequency(raw.filter(pl.col("unique_id") == longest)["ds"])
-        hint = f" The rows look like freq {likely}." if likely != frequency.name and likely != "unknown" else ""
+        if likely not in (frequency.name, "unknown"):
+            remedy = f"the rows look like freq {likely}, so give --{config.section}.freq {likely}"
     where = f"series {example['unique_id']!r} at {example['at']}"
     raise DataError(
         f"{dataset.name}: {quarantine.height} of {account.series_in} series set aside (allowed: "
         f"{config.max_quarantined:.0%}, and one must be left): {reasons}; e.g. {where}, "
-        f"{counted(example['observed'], 'value')} in {counted(example['rows'], 'row')}, freq {frequency.name}.{hint} "
-        f"Mend the data, or raise --{config.section}.max_quarantined."
+        f"{counted(example['observed'], 'value')} in {counted(example['rows'], 'row')}, freq {frequency.name}; "
+        f"{remedy}"
     )
 
 

@@ -59,6 +59,15 @@ def test_of_fresh_truths_each_decile_holds_the_share_it_names(spread: float) -> 
     )
 
 
+def test_where_inner_deciles_alone_move_the_note_says_so() -> None:
+    judged = known([1.0] * 3)
+    step = judged.truth - judged.deciles[..., MEDIAN]
+    pulled = np.where(np.abs(step) < 0.5, 0.5 * step, step)  # the middle lies nearer to the median
+    calibration = calibrate(judged._replace(truth=judged.deciles[..., MEDIAN] + pulled))
+    assert {calibration.factors[0][k] for k in (0, -1)} == {1.0}
+    assert calibration.note.endswith("3 times agreeing: only deciles between 0.1 and 0.9")
+
+
 def test_a_side_that_is_right_stays_while_the_other_is_widened() -> None:
     judged = known([1.0] * 3)
     above = judged.truth > judged.deciles[..., MEDIAN]
@@ -83,7 +92,7 @@ def test_the_factor_is_the_quantile_of_the_ratios_less_half_an_error_of_its_seri
     row, error = calibration.factors[0], (0.9 * 0.1 / LEAST) ** 0.5  # of 30 series, however often they are seen
     assert row[-1] == pytest.approx(np.quantile(np.repeat(ratios, times * steps), 0.9 - error / 2))
     assert row[0] == RANGE[0]  # no truth below: as near as allowed
-    rests = f"adjusted on {times * LEAST} windows of 30 series, taken together"
+    rests = f"adjusted on {times * LEAST} windows of 30 series, all times together"
     assert calibration.note == f"{rests}: 0.1 x0.50, 0.9 x{row[-1]:.2f}"
 
 
@@ -93,7 +102,7 @@ def test_what_lies_within_half_a_standard_error_does_not_move(ratio: float) -> N
     truth = ratio * norm.ppf((np.arange(LEAST) + 0.5) / LEAST)[:, None]  # a normal sample as even as can be
     calibration = calibrate(Known(deciles, truth, np.arange(LEAST), np.zeros(LEAST, np.int64)))
     assert calibration.factors == ()
-    assert calibration.note == "not adjusted: 30 windows of 30 series together ask for no change"
+    assert calibration.note == "not adjusted: 30 windows of 30 series, all times together, ask for no change"
 
 
 def test_a_decile_that_rests_on_few_series_stays() -> None:

@@ -283,7 +283,7 @@ def test_the_nearest_of_those_that_are_better_is_chosen() -> None:
 def test_a_choice_says_which_lower_loss_is_not_proven() -> None:
     zero, biases = candidate("zero-shot", 1.0, 1.0, 1.0), candidate("biases", 0.9, 0.9, 0.8)
     choice = select([zero, biases, candidate("full", 0.8, 0.9, 0.8)], np.arange(3))
-    assert choice.reason.endswith("n = 3); full, farther from zero-shot, is not proven better than that")
+    assert choice.reason.endswith("n = 3); full, ranked farther from zero-shot, is not proven better than that")
     assert select([zero, biases], np.arange(3)).reason.endswith("n = 3)")
 
 
@@ -293,8 +293,8 @@ def test_a_choice_says_which_nearer_candidates_are_proven_worse() -> None:
     reason = select([zero, average, full, biases], np.arange(3)).reason
     assert reason.startswith("full: ")
     assert reason.endswith(
-        "n = 3); average, nearer to zero-shot, is proven worse than full"
-        "; biases, nearer to zero-shot, is proven worse than full"
+        "n = 3); average, ranked nearer to zero-shot, is proven worse than full"
+        "; biases, ranked nearer to zero-shot, is proven worse than full"
     )
 
 

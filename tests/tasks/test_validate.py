@@ -156,6 +156,7 @@ def test_with_no_series_left_the_run_stops_whatever_share_is_allowed(
     message = refusal(checked, ingested(a=BROKEN, b=[None, None, None]), max_quarantined=1)
     assert "2 of 2 series set aside" in message
     assert "no value at all (1)" in message
+    assert message.endswith("; mend the data")  # a larger share would not help
 
 
 def test_a_series_too_short_is_refused_with_need_and_have(ingested: Callable[..., Dataset], checked: Validate) -> None:
@@ -190,14 +191,14 @@ def test_a_wrong_frequency_is_refused_with_the_likely_one(
 ) -> None:
     stamps = [stamp.to_pydatetime() for stamp in pd.date_range("2023-01-01", periods=40, freq=truth)]
     message = refusal(checked, ingested(freq=declared, a=[(ds, 1.0) for ds in stamps]))
-    assert f"freq {declared}. The rows look like freq {likely}." in message
+    assert f"freq {declared}; the rows look like freq {likely}, so give --target.freq {likely}" in message
 
 
 def test_two_months_called_hours_are_refused_with_the_likely_frequency(
     ingested: Callable[..., Dataset], checked: Validate
 ) -> None:
     months = [(datetime(2024, 1, 1), 1.0), (datetime(2024, 2, 1), 2.0)]
-    assert "The rows look like freq MS." in refusal(checked, ingested(freq="h", a=months))
+    assert "the rows look like freq MS" in refusal(checked, ingested(freq="h", a=months))
 
 
 def test_rows_of_the_declared_frequency_get_no_hint(ingested: Callable[..., Dataset], checked: Validate) -> None:
