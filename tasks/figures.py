@@ -187,14 +187,14 @@ def interval_chart(found: dict[str, Interval], label: str, chosen: str = "", mid
     return figure
 
 
-def effects_chart(effects: Sequence[Effect]) -> Figure:
-    """Gain of the challenger in every part, with its interval where that is known."""
+def effects_chart(effects: Sequence[Effect], champion: str) -> Figure:
+    """Gain of the challenger on the champion in every part, with its interval where that is known."""
     ends = [(e.low, e.high) if e.low > WORST else (float("nan"), float("nan")) for e in effects]
     found = {
         effect.part: Interval(100 * effect.gain, 100 * low, 100 * high)
         for effect, (low, high) in zip(effects, ends, strict=True)
     }
-    return interval_chart(found, "gain on the model in use, %; right is better", "all", middle=0.0)
+    return interval_chart(found, f"gain on {shorten(champion)}, %; right is better", "all", middle=0.0)
 
 
 def svg(figure: Figure, name: str, alt: str) -> str:

@@ -112,5 +112,7 @@ def usable_series(rows: pl.DataFrame, card: ModelCard) -> tuple[pl.DataFrame, pl
     quarantine = pl.concat([quarantine, blind.select(quarantine.columns)])
     if used.is_empty():
         reasons = ", ".join(sorted(set(quarantine["rule"]))) or "no rows"
-        raise DataError(f"no series can be forecast ({reasons}); expected unique_id, ds, y regular at freq {card.freq}")
+        raise DataError(
+            f"no series can be forecast ({reasons}); bring one with a value in its last {context} steps of {card.freq}"
+        )
     return used, quarantine

@@ -135,9 +135,9 @@ def drawn(findings: Findings, material: Material, board: dict[str, dict[str, Int
         words = "Lowest validation loss: " + listed(lowest.items())
         out["curves"] = element(learning_curves(selection), "curves", words)
     segments = [effect for effect in decision.effects if is_segment(effect)] if decision else []
-    if segments:
+    if decision and segments:
         words = "Gain by segment: " + listed((effect.part, effect.gain) for effect in segments)
-        out["segments"] = element(effects_chart(segments), "segments", words)
+        out["segments"] = element(effects_chart(segments, decision.champion), "segments", words)
     return out
 
 
