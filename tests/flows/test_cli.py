@@ -269,7 +269,9 @@ def test_a_stopped_process_says_so_and_leaves_no_server_behind(
     states = tmp_path / "home" / "models"
     with (tmp_path / "log").open("w") as log:
         command = [sys.executable, "-m", "flows.cli", "run", *options]
+        before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # where it is ignored, as under nohup, it is by children
         process = subprocess.Popen(command, stderr=log, stdout=log, env=environment, start_new_session=True)
+        signal.signal(signal.SIGHUP, before)
     try:
         for _ in range(1200):
             if list(states.glob("*.state/step-*")):  # the training is on its way
