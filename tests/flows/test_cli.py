@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -252,17 +251,13 @@ def test_a_real_process_ends_with_one_line_and_the_code() -> None:
 
 
 @pytest.mark.parametrize(
-    ("send", "sent", "code", "word"),
-    [
-        (os.kill, "SIGTERM", 143, "terminated"),
-        (os.killpg, "SIGTERM", 143, "terminated"),  # as timeout and service managers send it, to all processes
-        (os.killpg, "SIGINT", 130, "interrupted"),  # as a terminal sends Ctrl-C
-        (os.killpg, "SIGHUP", 143, "terminated"),  # as a terminal that is closed
-    ],
+    ("sent", "code", "word"),
+    [("SIGTERM", 143, "terminated"), ("SIGINT", 130, "interrupted"), ("SIGHUP", 143, "terminated")],
 )
 def test_a_stopped_process_says_so_and_leaves_no_server_behind(
-    tmp_path: Path, sales: Path, send: Callable[[int, int], None], sent: str, code: int, word: str
+    tmp_path: Path, sales: Path, sent: str, code: int, word: str
 ) -> None:
+    """All its processes get the signal: from a service manager, as Ctrl-C of a terminal, or as it is closed."""
     options = [*mapped(sales), *TINY, "--pretrain.steps", "1000000", "--pretrain.validate_every", "2"]
     options += ["--pretrain.patience", "10000"]
     environment = os.environ | {"CARRYOVER_HOME": str(tmp_path / "home")}
@@ -280,7 +275,7 @@ def test_a_stopped_process_says_so_and_leaves_no_server_behind(
             time.sleep(0.1)
         assert list(states.glob("*.state/step-*")), (tmp_path / "log").read_text()
         children = psutil.Process(process.pid).children(recursive=True)
-        send(process.pid, getattr(signal, sent))
+        os.killpg(process.pid, getattr(signal, sent))
         assert process.wait(timeout=60) == code
     finally:
         process.kill()
