@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from itertools import takewhile
 from pathlib import Path
@@ -45,6 +46,7 @@ SECRET = (
     "tracking.uri",
     *(f"{s}.{f}" for s in ("target", "source") for f in ("path", "query", "connection")),
 )  # refused values that may hold one are not repeated
+ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 KEPT = "finished stages are kept and used again; run the same command again"
 PRESETS = Path(__file__).parent / "presets"
 
@@ -99,15 +101,16 @@ def command_class(name: str, flow: "Flow[..., Any] | Plain", yaml_file: Path | N
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: exits with 0, or with the code of what went wrong and one line that says so."""
-    signal.signal(signal.SIGTERM, _terminate)
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under nohup
-        signal.signal(signal.SIGHUP, _terminate)
+    for number in ENDING:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as that of a closed terminal is under nohup
+            signal.signal(number, _terminate)
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
 
 
 def _terminate(number: int, _: FrameType | None) -> NoReturn:
-    """By default a process would die at once, and leave the embedded server behind; a second signal changes nothing."""
-    signal.signal(number, signal.SIG_IGN)
+    """By default a process would die at once, and leave the embedded server behind; further signals change nothing."""
+    for each in ENDING:
+        signal.signal(each, signal.SIG_IGN)
     raise TerminationSignal(signal=number)
 
 
@@ -268,7 +271,8 @@ def validation_words(error: ValidationError) -> str:
 
 def complain(message: str, code: int) -> int:
     """The last line on stderr, and the exit code."""
-    print(f"carryover: {message}", file=sys.stderr)
+    with suppress(OSError):  # a terminal that was closed
+        print(f"carryover: {message}", file=sys.stderr)
     return code
 
 

@@ -32,7 +32,7 @@ def check_horizon(trained: int, horizon: int) -> None:
     if not 1 <= horizon <= allowed:
         raise ConfigError(
             f"horizon {horizon}: this model answers 1 to {allowed} steps (it was trained on {trained}); "
-            "shorten --window.horizon, or train one by carryover run with the same options and --pretrain.from nothing"
+            "shorten --window.horizon, or train one for it by carryover run with --pretrain.from nothing"
         )
 
 

@@ -158,7 +158,7 @@ def error_by_step(forecasts: pl.DataFrame, scores: pl.DataFrame, chosen: str = "
 
 
 def calibration_chart(forecasts: pl.DataFrame, chosen: str = "") -> Figure:
-    """Share of truths under each decile; the diagonal is calibrated."""
+    """Share of truths at or below each decile; the diagonal is calibrated."""
     figure, (axes,) = canvas((WIDE[0], WIDE[0]))
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1)
     names = forecasts["model"].unique(maintain_order=True).to_list()

@@ -113,7 +113,7 @@ def check_rhythm(card: ModelCard, handle: WindowSet) -> None:
     if handle.horizon > card.horizon:
         raise ConfigError(
             f"the model decodes {counted(card.horizon, 'step')}, the target asks for {handle.horizon}; "
-            "shorten --window.horizon, or add --pretrain.from nothing, which first pretrains one (minutes to hours)"
+            "shorten --window.horizon, or pretrain one by carryover run with --pretrain.from nothing (minutes to hours)"
         )
 
 

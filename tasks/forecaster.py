@@ -113,6 +113,7 @@ def usable_series(rows: pl.DataFrame, card: ModelCard) -> tuple[pl.DataFrame, pl
     if used.is_empty():
         reasons = ", ".join(sorted(set(quarantine["rule"]))) or "no rows"
         raise DataError(
-            f"no series can be forecast ({reasons}); bring one with a value in its last {context} steps of {card.freq}"
+            f"no series can be forecast ({reasons}); "
+            f"bring rows regular at freq {card.freq}, with a value in the last {context} steps"
         )
     return used, quarantine

@@ -155,7 +155,7 @@ class Effect(Section):
     part: str = Field(description="all, or the segment, e.g. length=short, or step=3")
     series: int
     windows: int
-    champion: float = Field(description="mean loss of the model in use")
+    champion: float = Field(description="mean loss of the model in use, or of the rival that stands in for one")
     challenger: float = Field(description="mean loss of the model that wants its place")
     gain: float = Field(description="1 - challenger / champion; positive is better")
     low: float = Field(description="lower end of the interval of the gain")

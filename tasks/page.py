@@ -127,7 +127,7 @@ def drawn(findings: Findings, material: Material, board: dict[str, dict[str, Int
     steps = per_step(forecasts.filter(own), scores.filter(own)).fill_null(float("nan"))
     words = f"MASE of {chosen} by step: " + listed(steps.select("step", "MASE").head(12).iter_rows())
     out["steps"] = element(error_by_step(forecasts, scores, chosen), "steps", words)
-    words = f"Share of truths under each decile of {chosen}: " + listed(reliability(findings, material))
+    words = f"Share of truths at or below each decile of {chosen}: " + listed(reliability(findings, material))
     out["calibration"] = element(calibration_chart(forecasts, chosen), "calibration", words)
     selection, decision = findings.selection, findings.decision
     lowest = {c.model.strategy: min(row[2] for row in c.history) for c in trained(selection)}

@@ -18,6 +18,7 @@ from rnn_model.errors import CarryoverError, ConfigError, DataError, ServiceErro
 from tasks.columns import map_columns
 from tasks.config import HOST
 from tasks.series_config import BLOCK, SeriesConfig
+from tasks.servers import shield_embedded
 from tasks.values import rows_of
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def check_address(uri: str, where: str) -> None:
 
 def from_block(name: str) -> str:
     """The value of a Prefect Secret block. Raises ConfigError where there is none of that name."""
+    shield_embedded()  # asked before a flow, the block starts the server
     try:
         value = Secret.load(name).get()  # type: ignore[union-attr]
     except ValueError:

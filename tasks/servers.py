@@ -123,7 +123,8 @@ def shield_embedded() -> None:
     """Let Prefect start its embedded server in a process group of its own; without one, nothing.
 
     What a terminal sends to a whole group (Ctrl-C) would end the server before the command, which then asks it in vain
-    for minutes. Prefect has no option for it, so what it calls `subprocess` gets one.
+    for minutes. Prefect has no option for it, so what it calls `subprocess` gets one. A SIGKILL, which nothing can
+    answer, leaves the server behind.
     """
     if PREFECT_API_URL.value():
         return

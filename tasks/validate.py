@@ -77,7 +77,7 @@ def stop_if_too_many(
     share = quarantine.height / max(1, account.series_in)
     if account.series_used and share <= config.max_quarantined:
         return
-    worst = quarantine.group_by("rule").len().sort("len", descending=True)
+    worst = quarantine.group_by("rule").len().sort(["len", "rule"], descending=[True, False])
     reasons = ", ".join(f"{rule} ({count})" for rule, count in worst.iter_rows())
     at = pl.col("at").dt.strftime("%Y-%m-%d %H:%M")  # Polars', for years that Python's own dates cannot hold
     example = quarantine.with_columns(at).row(0, named=True)
@@ -88,8 +88,9 @@ def stop_if_too_many(
     if short or worst["rule"][0] in OF_FREQUENCY:
         longest = raw.group_by("unique_id").len().sort("len", "unique_id", descending=True)["unique_id"][0]
         likely = guess_frequency(raw.filter(pl.col("unique_id") == longest)["ds"])
-        if likely not in (frequency.name, "unknown"):
-            remedy = f"the rows look like freq {likely}, so give --{config.section}.freq {likely}"
+        if likely != "unknown" and parse_frequency(likely).rhythm != frequency.rhythm:
+            own = f"give --target.freq {likely}" if config.section == "target" else "bring rows of the target's freq"
+            remedy = f"the rows look like freq {likely}: {own}, or {remedy}"
     where = f"series {example['unique_id']!r} at {example['at']}"
     raise DataError(
         f"{dataset.name}: {quarantine.height} of {account.series_in} series set aside (allowed: "

@@ -278,7 +278,9 @@ def test_a_stopped_process_says_so_and_leaves_no_server_behind(
         os.killpg(process.pid, getattr(signal, sent))
         assert process.wait(timeout=60) == code
     finally:
-        process.kill()
+        left = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        for each in (process, *left):
+            each.kill()
     assert f"carryover: {word}; finished stages are kept" in (tmp_path / "log").read_text().splitlines()[-1]
     assert children
     assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)

@@ -191,7 +191,16 @@ def test_a_wrong_frequency_is_refused_with_the_likely_one(
 ) -> None:
     stamps = [stamp.to_pydatetime() for stamp in pd.date_range("2023-01-01", periods=40, freq=truth)]
     message = refusal(checked, ingested(freq=declared, a=[(ds, 1.0) for ds in stamps]))
-    assert f"freq {declared}; the rows look like freq {likely}, so give --target.freq {likely}" in message
+    assert f"freq {declared}; the rows look like freq {likely}: give --target.freq {likely}, or " in message
+
+
+@pytest.mark.parametrize("freq", ["W-MON", "ME", "QE", "QS-FEB", "H"])
+def test_a_right_frequency_by_another_name_is_not_doubted(
+    ingested: Callable[..., Dataset], checked: Validate, freq: str
+) -> None:
+    stamps = [stamp.to_pydatetime() for stamp in pd.date_range("2023-01-01", periods=40, freq=freq.replace("H", "h"))]
+    message = refusal(checked, ingested(freq=freq, a=[(ds, 1.0) for ds in stamps]), need=50)
+    assert message.endswith("; bring longer series, or shorten --window.horizon")
 
 
 def test_two_months_called_hours_are_refused_with_the_likely_frequency(
