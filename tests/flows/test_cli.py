@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 import psutil
 import pytest
 
-from flows.cli import COMMANDS, command_class, run
+from flows.cli import COMMANDS, ENDING, command_class, main, run
 
 WITHOUT_TARGET = ("pretrain", "leaderboard", "replay", "rollback", "services", "down")
 MONTHS = pl.datetime_range(pl.datetime(2010, 1, 1), pl.datetime(2014, 12, 1), "1mo", eager=True)
@@ -250,23 +251,49 @@ def test_a_real_process_ends_with_one_line_and_the_code() -> None:
     assert done.stderr.strip() == "carryover: window.horizon: Input should be greater than or equal to 1 (got '0')"
 
 
-@pytest.mark.parametrize(
-    ("sent", "code", "word"),
-    [("SIGTERM", 143, "terminated"), ("SIGINT", 130, "interrupted"), ("SIGHUP", 143, "terminated")],
-)
+@pytest.fixture
+def default_signals() -> Iterator[None]:
+    """As in a shell, whoever started the tests; and as they were, afterwards."""
+    before = {each: signal.signal(each, signal.SIG_DFL) for each in ENDING}
+    yield
+    for each, handler in before.items():
+        signal.signal(each, handler)
+
+
+@pytest.mark.parametrize("sent", ENDING)
+def test_what_ends_a_process_ends_it_in_order_and_once(
+    sent: signal.Signals, default_signals: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("flows.cli.execute", lambda *_: os.kill(os.getpid(), sent) or time.sleep(5))
+    with pytest.raises(SystemExit, match="143"):
+        main(["run"])
+    assert last_line(capsys).startswith("carryover: terminated; finished stages are kept")
+    assert {signal.getsignal(each) for each in ENDING} == {signal.SIG_IGN}
+
+
+@pytest.mark.parametrize("ignored", ENDING)
+def test_what_is_ignored_stays_so(
+    ignored: signal.Signals, default_signals: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the signal of a closed terminal is under nohup."""
+    signal.signal(ignored, signal.SIG_IGN)
+    monkeypatch.setattr("flows.cli.execute", lambda *_: os.kill(os.getpid(), ignored) or 0)
+    with pytest.raises(SystemExit, match="0"):
+        main(["run"])
+
+
+@pytest.mark.parametrize(("sent", "code", "word"), [("SIGTERM", 143, "terminated"), ("SIGINT", 130, "interrupted")])
 def test_a_stopped_process_says_so_and_leaves_no_server_behind(
     tmp_path: Path, sales: Path, sent: str, code: int, word: str
 ) -> None:
-    """All its processes get the signal: from a service manager, as Ctrl-C of a terminal, or as it is closed."""
+    """All its processes get the signal, as from a service manager or by Ctrl-C of a terminal."""
     options = [*mapped(sales), *TINY, "--pretrain.steps", "1000000", "--pretrain.validate_every", "2"]
     options += ["--pretrain.patience", "10000"]
     environment = os.environ | {"CARRYOVER_HOME": str(tmp_path / "home")}
     states = tmp_path / "home" / "models"
     with (tmp_path / "log").open("w") as log:
         command = [sys.executable, "-m", "flows.cli", "run", *options]
-        before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # where it is ignored, as under nohup, it is by children
         process = subprocess.Popen(command, stderr=log, stdout=log, env=environment, start_new_session=True)
-        signal.signal(signal.SIGHUP, before)
     try:
         for _ in range(1200):
             if list(states.glob("*.state/step-*")):  # the training is on its way
