@@ -149,7 +149,8 @@ def main(folder: Path, model: Path, sizes: list[int]) -> None:
     torch.set_num_threads(1)
     network, _ = load_model(model)
     print("| set | way | coverage at each test | apart | WQL, relative |\n|---|---|---|---|---|")
-    tests = []
+    tests: list[Test] = []
+    found: list[dict[str, Figures]] = []
     for name, about in json.loads((folder / "datasets.json").read_text()).items():
         windows = load(folder / f"{name}.parquet", about["freq"], about["season"])
         own = [look(network, windows, about["horizon"], back) for back in range(TESTS)]
@@ -158,10 +159,10 @@ def main(folder: Path, model: Path, sizes: list[int]) -> None:
             rows = [one[way] for one in every]
             covered = ", ".join(f"{c:.2f}" for c, _, _ in rows)
             print(f"| {name} | {way} | {covered} | {mean(rows, 1):.3f} | {relative(rows):.4f} |", flush=True)
-        tests += own
-    able = [test for test in tests if count(test.known.series) >= LEAST]  # the others stay as decoded
-    summary(f"all series, {len(tests)} tests", [compared(test) for test in tests])
-    summary(f"all series, {len(able)} tests that can be adjusted", [compared(test) for test in able])
+        tests, found = tests + own, found + every
+    summary(f"all series, {len(tests)} tests", found)
+    adjusted = [one for test, one in zip(tests, found, strict=True) if count(test.known.series) >= LEAST]
+    summary(f"all series, {len(adjusted)} tests that can be adjusted", adjusted)  # the others stay as decoded
     for size in sizes:
         able = [test for test in tests if count(test.known.series) > size]
         every = [compared(drawn(test, size, seed)) for test in able for seed in range(DRAWS)]
