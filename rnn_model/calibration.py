@@ -73,16 +73,14 @@ def calibrate(known: Known) -> Calibration:
     groups = step_groups(known, parts)
     score = ratios(known.deciles, known.truth)  # (B, H, Q)
     factors = agreed(np.stack([part_factors(score[part], known.series[part], groups) for part in parts]))  # (G, Q)
+    one, times = len(parts) == 1, f"{len(parts)} times"
     if (factors == 1).all():
-        heard = (
-            ", all times together, ask for no change"
-            if len(parts) == 1
-            else f" at {len(parts)} times agree on no decile"
-        )
-        return base.model_copy(update={"parts": len(parts), "note": f"not adjusted: {rests}{heard}"})
-    times = "all times together" if len(parts) == 1 else f"{len(parts)} times agreeing"
-    inner = "only deciles between 0.1 and 0.9"
-    outer = f"0.1 x{factors[:, 0].mean():.2f}, 0.9 x{factors[:, -1].mean():.2f}"
+        said = ", all times together, ask for no change" if one else f" at {times} agree on no decile"
+        return base.model_copy(update={"parts": len(parts), "note": f"not adjusted: {rests}{said}"})
+    said = "all times together" if one else f"{times} agreeing"
+    moved = f"0.1 x{factors[:, 0].mean():.2f}, 0.9 x{factors[:, -1].mean():.2f}"
+    if (factors[:, [0, -1]] == 1).all():
+        moved = "only deciles between 0.1 and 0.9"
     return Calibration(
         factors=tuple(map(tuple, factors.tolist())),
         until=tuple(int(group[-1]) + 1 for group in groups),
@@ -90,7 +88,7 @@ def calibrate(known: Known) -> Calibration:
         series=series,
         parts=len(parts),
         coverage_80=seen,
-        note=f"adjusted on {rests}, {times}: {inner if (factors[:, [0, -1]] == 1).all() else outer}",
+        note=f"adjusted on {rests}, {said}: {moved}",
     )
 
 
