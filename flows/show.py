@@ -67,6 +67,8 @@ def show_outcome(result: Outcome, target: TargetConfig, model: Any) -> None:
         f"{account.used + account.padded} used ({account.padded} with padding) + quarantined ({aside}); "
         f"{account.added} added to the grid{later}"
     )
+    for note in account.notes:
+        print(f"Mind: {note}")
     if result.evaluation is not None:
         title = f"Backtest: {counted(result.evaluation.windows, 'window')}, horizon {result.evaluation.horizon}"
         print_table(result.evaluation, title, result.selection.chosen if result.selection else None)
@@ -99,6 +101,8 @@ def show_forecast(result: Forecast) -> None:
     asked = sum(result.paths.values())
     answered = f"{result.series} of {asked}" if result.series < asked else f"{asked}"
     print(f"{result.target}: {answered} series, {counted(result.horizon, 'step')} by {result.model} ({paths})")
+    for note in result.notes:
+        print(f"Mind: {note}")
     print(result.sentence)
     if result.output is not None:
         print(f"{counted(result.rows, 'row')} written to {result.output}")

@@ -132,12 +132,12 @@ def forecast_dataset(
     )
     known = read_log(target.title).made(edition.key)
     if known and not force and intact(known):
-        return told(known, "already", config.csv)
+        return told(known, "already", config.csv, dataset.notes)
     rows = pl.read_parquet(open_checked(dataset.folder) / dataset.data.name)
     answers = answer_series(network, card, rows, dataset, horizon, config)
     stop_if_too_many(dataset.name, answers, rows["unique_id"].n_unique(), target.max_quarantined)
     batch, result = publish_edition(edition, answers)
-    return told(batch, result, config.csv)
+    return told(batch, result, config.csv, dataset.notes)
 
 
 def opened(pinned: Pinned, dataset: Dataset) -> tuple[Network, ModelCard]:
@@ -205,7 +205,7 @@ def stop_if_too_many(name: str, answers: Answers, series: int, allowed: float) -
         )
 
 
-def told(batch: Batch, result: str, csv: bool) -> Forecast:
+def told(batch: Batch, result: str, csv: bool, notes: tuple[str, ...]) -> Forecast:
     """A batch as the flow hands it on."""
     when = batch.time[:16].replace("T", " ")
     sentence = {
@@ -220,6 +220,7 @@ def told(batch: Batch, result: str, csv: bool) -> Forecast:
         {
             "result": result,
             "sentence": sentence,
+            "notes": notes,
             "left_out": {series: f"{path}: {rule}" for series, path, rule in lines.iter_rows()},
             **batch.model_dump(include={"target", "folder", "model", "horizon", "series", "rows", "paths"}),
         }

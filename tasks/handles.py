@@ -33,6 +33,7 @@ class Dataset(Section):
     series: int
     later: int = Field(0, description="rows left out, because they are later than as_of")
     labels: Path | None = Field(None, description="unique_id, label of columns.segment; none: there is no such column")
+    notes: tuple[str, ...] = Field((), description="what a person has to know of how the rows were read, one line each")
 
     @property
     def data(self) -> Path:
@@ -57,6 +58,7 @@ class Account(Section):
     series_used: int
     later: int = Field(0, description="rows after as_of, which were not taken in and are none of rows_in")
     constant: int = Field(description="series that never change; kept, and forecast as constant")
+    notes: tuple[str, ...] = Field((), description="what a person has to know of the data, one line each")
 
     def balanced(self) -> bool:
         """Whether the sums match."""
@@ -259,6 +261,7 @@ class Forecast(Section):
     rows: int
     paths: dict[str, int] = Field(description="how series were answered -> how many; none: left out")
     left_out: dict[str, str] = Field(description="series without a forecast of the network -> its path and the rule")
+    notes: tuple[str, ...] = Field((), description="what a person has to know of the data, one line each")
     output: Path | None = Field(None, description="the copy that was asked for")
 
     @property

@@ -42,7 +42,7 @@ def validate_dataset(dataset: Dataset, config: SeriesConfig, need: int, context:
     frequency = parse_frequency(dataset.freq)
     raw = pl.read_parquet(dataset.data)
     used, quarantine, account = split_rows(raw, frequency, config.gaps, need, context)
-    account = account.model_copy(update={"later": dataset.later})
+    account = account.model_copy(update={"later": dataset.later, "notes": dataset.notes})
     stop_if_too_many(raw, quarantine, account, config, frequency, dataset)
     fingerprint = content_fingerprint(used)
     key = digest_json([fingerprint, content_fingerprint(raw), account.model_dump(), code_digest("rnn_model", "tasks")])

@@ -227,3 +227,8 @@ def test_the_account_is_shown_line_by_line() -> None:
         ("added to the grid", 5),
         ("constant series", 1),
     ]
+
+
+def test_notes_of_the_reading_reach_the_account(ingested: Callable[..., Dataset], checked: Validate) -> None:
+    noted = ingested(a=FINE).model_copy(update={"notes": ("ids 1 and 1.0 are one series",)})
+    assert checked(noted).account.notes == ("ids 1 and 1.0 are one series",)
