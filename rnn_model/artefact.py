@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 
 from rnn_model.errors import BusyError, IntegrityError, UnsafeError, WriteError
+from rnn_model.failpoints import failpoint
 
 MANIFEST = "manifest.json"
 
@@ -51,8 +52,11 @@ def publish(folder: Path, write: Callable[[Path], None]) -> Path:
         _sweep(folder)
         staging.mkdir(mode=0o700)
         write(staging)
+        failpoint(f"written:{folder.parent.name}")
         _seal(staging)
+        failpoint(f"sealed:{folder.parent.name}")
         _swap(staging, folder)
+        failpoint(f"published:{folder.parent.name}")
     except OSError as error:
         raise _as_write_error(error, folder) from error
     finally:
@@ -110,6 +114,7 @@ def write_file(path: Path, data: bytes) -> None:
         _sweep(path)
         staging.write_bytes(data)
         _fsync(staging)
+        failpoint("file written")
         staging.replace(path)
         _fsync(path.parent)
     except OSError as error:

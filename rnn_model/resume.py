@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rnn_model.artefact import open_checked, publish
 from rnn_model.errors import IntegrityError
+from rnn_model.failpoints import failpoint
 
 KEPT = 2
 STATE, ABOUT = "state.safetensors", "about.json"
@@ -35,8 +36,10 @@ class States:
         def write(staging: Path) -> None:
             (staging / STATE).write_bytes(save({k: v.detach().cpu().contiguous() for k, v in state.tensors.items()}))
             (staging / ABOUT).write_text(json.dumps(state.about))
+            failpoint("state written")
 
         publish(self.folder / f"step-{step:09d}", write)
+        failpoint("state kept")
         for earlier in self._found()[:-KEPT]:
             shutil.rmtree(earlier, ignore_errors=True)
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from rnn_model.config import FitConfig
 from rnn_model.errors import ConfigError, DataError, TrainingError
+from rnn_model.failpoints import failpoint
 from rnn_model.losses import scaled_loss
 from rnn_model.network import Network
 from rnn_model.parallel import first_of_team, mean_over_team, own_device, share_of, spread, team
@@ -173,6 +174,7 @@ def run_to_validation(training: _Training, track: _Track, material: Material, wa
         track.clipped += norm > config.clip
         update_average(training.average, parameters, config.averaging, step)
         watch.tick(step)
+        failpoint("training step")
     pace = len(losses) * config.batch_size / max(time.perf_counter() - started, 1e-9)
     with averaged(parameters, training.average):
         validated = judge(network, material)

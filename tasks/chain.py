@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 from rnn_model.artefact import digest_json
 from rnn_model.config import Section
 from rnn_model.errors import IntegrityError, WriteError
+from rnn_model.failpoints import failpoint
 
 FIRST = "0" * 64  # what stands for the line before the first
 
@@ -126,6 +127,7 @@ def _write(path: Path, size: int, data: bytes) -> None:
         os.lseek(handle, size, os.SEEK_SET)
         while data:
             data = data[os.write(handle, data) :]
+        failpoint("line written")
         os.fsync(handle)
     finally:
         os.close(handle)

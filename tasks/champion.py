@@ -19,6 +19,7 @@ from prefect import task
 from tqdm import tqdm
 
 from rnn_model.errors import BusyError, ConfigError, IntegrityError
+from rnn_model.failpoints import failpoint
 from tasks.config import TrackingConfig
 from tasks.handles import Champion, Decision, Promotion, Run, Version
 from tasks.ledger import Entry, Ledger, append, read_ledger
@@ -179,7 +180,9 @@ def _move(
     ledger = append(ledger, kind=kind, previous=previous, version=version, weights=weights, key=key, sentence=sentence)
     name = ledger.path.name.removesuffix(".ledger.jsonl")
     check()
+    failpoint("move announced")
     found = _set_alias(client, name, version)
+    failpoint("alias set")
     if found == version:
         _end(ledger, "done")
         return

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from rnn_model.artefact import digest_json, held
 from rnn_model.checkpoint import ModelCard, load_model, weights_digest
 from rnn_model.errors import BusyError, ConfigError, IntegrityError, ServiceError
+from rnn_model.failpoints import failpoint
 from tasks import team
 from tasks.config import TrackingConfig, home
 from tasks.connection import connected, masked
@@ -70,6 +71,7 @@ def register(name: str, uri: str, model: Model, decision: Decision, key: str, co
             about = {"tags": origin | decided, "description": decision.sentence}
             check()
             known = client.create_model_version(name, uri, logged.source_run_id, model_id=logged.model_id, **about)
+            failpoint("version made")
         elif aliased(client, name) != int(known.version):
             for tag, text in decided.items():
                 client.set_model_version_tag(name, str(known.version), tag, text)

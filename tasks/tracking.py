@@ -25,6 +25,7 @@ from pydantic import BaseModel
 from rnn_model.artefact import open_checked
 from rnn_model.checkpoint import CARD
 from rnn_model.errors import ConfigError, ServiceError
+from rnn_model.failpoints import failpoint
 from tasks.config import BASE, BASE_FOLDER, PROJECT, TrackingConfig, home
 from tasks.connection import connected, is_run_id, masked, whole_run_id
 from tasks.download import download_model
@@ -158,6 +159,7 @@ def log_forecaster(run: Run, folder: Path, example: pl.DataFrame, forecast: pl.D
             code_paths=[str(PROJECT / "rnn_model"), str(PROJECT / "tasks")],
             pip_requirements=_requirements(),
         )
+    failpoint("model logged")
     return str(info.model_uri)
 
 
