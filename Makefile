@@ -5,7 +5,7 @@ export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: run test setup check leaderboard ui services down clean help
+.PHONY: run test faults kills setup check leaderboard ui services down clean help
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -16,6 +16,12 @@ run: setup  ## set up, then carry the sample through the whole pipeline
 test: setup check  ## set up, then lint, types, import floors and tests
 	@echo "== tests"
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 15
+
+faults: setup  ## try the catalogue of faults, whole commands that are killed included: about half an hour
+	$(BIN)/python tests/faults
+
+kills: setup  ## kill a run at 300 random moments and compare what it ends with: hours
+	$(BIN)/python tests/faults/kills.py --kills 300
 
 check: setup
 	@echo "== lint, format, types, import floors"

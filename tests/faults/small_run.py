@@ -1,23 +1,13 @@
-"""Random kills of `carryover run`: python benchmarks/kills.py --kills 300
+"""A home of its own for one small run of `carryover run`: start it, kill it, let it through, and look what is left."""
 
-A small run is made once without a fault. Then, home after home, the same command is started and killed (SIGKILL) at
-random moments, first starts included, until it is let through. Each time its figures and weights have to equal those of
-the undisturbed run, and nothing may be left open: no run that reads RUNNING in MLflow or Prefect, no model PENDING, no
-two versions of one model, no unfinished move in a ledger, no staging folder.
-"""
-
-import argparse
 import json
 import os
-import random
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterable
 from contextlib import closing, suppress
 from datetime import datetime
@@ -29,10 +19,8 @@ import polars as pl
 import psutil
 import yaml
 
-PROJECT = Path(__file__).parents[1]
-COLD = 0.2  # share of homes in which Prefect's database is made anew, too; it takes most of the time of a start
-MOST = 4  # kills in one home before the run is let through
-LONGEST = 600.0  # seconds a run that is let through may take
+PROJECT = Path(__file__).parents[2]
+LONGEST = 900.0  # seconds that a run may take before it counts as stuck
 SETTINGS: dict[str, Any] = {
     "target": {"freq": "MS"},
     "source": {"synthetic": {"series": 64, "length": 64}},
@@ -54,7 +42,7 @@ def series() -> pl.DataFrame:
     return pl.concat([pl.DataFrame({"unique_id": f"s{k}", "ds": ds, "y": y}) for k, y in enumerate(waves)])
 
 
-class Place:
+class SmallRun:
     """One home, with the command that runs in it."""
 
     def __init__(self, folder: Path, prefect: Path | None = None) -> None:
@@ -71,13 +59,14 @@ class Place:
         """What the run wrote of itself."""
         return self.folder / "summary.json"
 
-    def start(self) -> subprocess.Popen[bytes]:
-        """`carryover run`, in a process group of its own."""
+    def start(self, failpoint: str = "") -> subprocess.Popen[bytes]:
+        """`carryover run`, in a process group of its own, with or without a failpoint."""
         environment = os.environ | {
             "CARRYOVER_HOME": str(self.home),
             "PREFECT_HOME": str(self.folder / "prefect"),
             "PYTHONPATH": str(PROJECT),
             "OMP_NUM_THREADS": "1",
+            "CARRYOVER_FAILPOINT": failpoint,
         }
         command = [sys.executable, "-m", "flows.cli", "run", "--config", str(self.folder / "settings.yaml")]
         with (self.folder / "output.txt").open("ab") as out:
@@ -104,9 +93,25 @@ class Place:
             return self.last_written()
         return None
 
-    def finish(self) -> int:
-        """Let the run through; its exit code."""
-        return self.start().wait(LONGEST)
+    def finish(self, failpoint: str = "") -> int:
+        """Let the run go to its end, or to its failpoint; its exit code, negative for a signal."""
+        process = self.start(failpoint)
+        children: list[psutil.Process] = []
+        deadline = time.monotonic() + LONGEST
+        while process.poll() is None:
+            if time.monotonic() > deadline:
+                process.kill()
+            with suppress(psutil.NoSuchProcess):
+                children = psutil.Process(process.pid).children(recursive=True) or children
+            time.sleep(0.2)
+        if process.returncode < 0:
+            end_servers(children)
+        return process.returncode
+
+    def said(self) -> str:
+        """The last line of what the command printed."""
+        text = (self.folder / "output.txt").read_text(errors="replace")
+        return (text.strip().splitlines() or ["no output"])[-1][:300]
 
     def last_written(self) -> str:
         """The kind of what was written last: where the run was when it was killed."""
@@ -157,51 +162,3 @@ def end_servers(children: list[psutil.Process]) -> None:
         with suppress(psutil.NoSuchProcess):
             each.kill()
     psutil.wait_procs(children, timeout=10)
-
-
-def main() -> None:
-    """Kill and tell."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    chance, places, faults = random.Random(asked.seed), Counter[str](), []
-    with tempfile.TemporaryDirectory(prefix="carryover-kills-") as root:
-        reference = Place(Path(root, "reference"))
-        assert reference.finish() == 0, (reference.folder / "output.txt").read_text()
-        warm = Place(Path(root, "warm"), reference.folder / "prefect")
-        begun = time.monotonic()
-        assert warm.finish() == 0
-        span, wanted = time.monotonic() - begun, reference.figures()
-        print(f"undisturbed: {span:.1f} s; equal a second time: {warm.figures() == wanted}", flush=True)
-        home = 0
-        while sum(places.values()) < asked.kills:
-            home, cold = home + 1, chance.random() < COLD
-            place = Place(Path(root, f"{home}"), None if cold else reference.folder / "prefect")
-            for _ in range(chance.randint(1, MOST)):
-                at = place.kill(chance.uniform(0.0, span * (2 if cold else 1)), alone=chance.random() < 0.5)
-                if at is None:
-                    break
-                places[at] += 1
-            code = place.finish()
-            wrong = [f"exit {code}: {tail(place.folder / 'output.txt')}"] if code else place.left_open()
-            if not code and place.figures() != wanted:
-                wrong.append("other figures")
-            faults += [(home, wrong)] if wrong else []
-            print(
-                f"{sum(places.values()):4} kills, home {home}: {'; '.join(wrong) or 'equal, nothing open'}", flush=True
-            )
-            if not wrong:
-                shutil.rmtree(place.folder)
-        print(f"\n{sum(places.values())} kills in {home} homes; last written before the kill: {dict(places)}")
-        print(f"homes with a fault: {len(faults)}")
-    sys.exit(bool(faults))
-
-
-def tail(path: Path) -> str:
-    """The last line of a command's output."""
-    return (path.read_text(errors="replace").strip().splitlines() or ["no output"])[-1][:300]
-
-
-if __name__ == "__main__":
-    main()
