@@ -1,6 +1,5 @@
 """What may move the bits of a result beside its settings and data: code, versions, machine."""
 
-import hashlib
 import os
 import platform
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 import torch
 from pydantic import Field
 
-from rnn_model.artefact import sha256_file
+from rnn_model.artefact import digest_json, sha256_file
 from rnn_model.config import Section
 from rnn_model.parallel import processes
 from tasks.config import PROJECT
@@ -39,12 +38,13 @@ class Environment(Section):
 
 
 def code_digest(*packages: str) -> str:
-    """SHA-256 over the sources of packages: results made by other code are other results."""
-    digest = hashlib.sha256()
-    for package in packages:
-        for path in sorted((PROJECT / package).glob("*.py")):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+    """SHA-256 over the sources of packages, sub-packages included: results made by other code are other results."""
+    return digest_json([sources_of(PROJECT / package) for package in packages])
+
+
+def sources_of(folder: Path) -> dict[str, str]:
+    """Path within a folder -> SHA-256 of its bytes, for every Python file at any depth."""
+    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in folder.rglob("*.py")}
 
 
 def environment() -> Environment:

@@ -32,7 +32,7 @@ def test_an_error_or_a_path_in_brackets_is_shown(words: str, capsys: pytest.Capt
 
 
 def test_every_table_goes_through_the_one_door() -> None:
-    sources = [path for package in ("flows", "tasks") for path in (PROJECT / package).glob("*.py")]
+    sources = [path for package in ("flows", "tasks") for path in (PROJECT / package).rglob("*.py")]
     assert [path.name for path in sources if re.search(r"rich\.console|rich\.print", path.read_text())] == [
         "terminal.py"
     ]
