@@ -81,7 +81,7 @@ def train(name: str, variant: Variant, config: FitConfig, corpus: SyntheticConfi
 def score(path: Path, about: BenchmarkSet, networks: dict[str, Network]) -> Scores:
     """MASE and WQL of every network, and of the seasonal naive forecast, on the last horizon of each series."""
     target, frequency, horizon = about.target(path), parse_frequency(about.freq), about.horizon
-    known, _ = known_rows(read_rows(target), target)
+    known, _ = known_rows(read_rows(target).frame, target)
     rows, _, _ = split_rows(known, frequency, target.gaps, 1 + horizon, MODEL.context)
     windows = frame_windows(rows, frequency.network_periods(target.season))
     index = split_windows(windows, horizon, cutoffs=1, step=horizon, validation=1, min_history=1).test_index(0)

@@ -8,6 +8,7 @@ import polars as pl
 
 from rnn_model.errors import DataError
 from tasks.columns import map_columns
+from tasks.ids import Part
 from tasks.series_config import SeriesConfig
 from tasks.terminal import counted
 from tasks.values import rows_of
@@ -35,14 +36,14 @@ def known_kind(path: str) -> str:
     return kind.lower()
 
 
-def read_file(path: Path, config: SeriesConfig) -> pl.DataFrame:
+def read_file(path: Path, config: SeriesConfig) -> Part:
     """One file, columns mapped and typed; lines without any of the three are no rows."""
     if known_kind(str(path)) == ".csv":
         return read_csv(path, str(path), config)
     return read_parquet(scan_parquet(path), str(path), config)
 
 
-def read_csv(path: Path, where: str, config: SeriesConfig) -> pl.DataFrame:
+def read_csv(path: Path, where: str, config: SeriesConfig) -> Part:
     """A CSV file; `where` is what errors call it."""
     raw = scan_csv(path, where)
     found = raw.collect_schema().names()
@@ -57,7 +58,7 @@ def read_csv(path: Path, where: str, config: SeriesConfig) -> pl.DataFrame:
     return rows_of(frame.drop("ends"), 2, where, config)  # the header is its first line
 
 
-def read_parquet(raw: pl.LazyFrame, where: str, config: SeriesConfig) -> pl.DataFrame:
+def read_parquet(raw: pl.LazyFrame, where: str, config: SeriesConfig) -> Part:
     """A scanned Parquet file."""
     picked = picked_columns(raw.collect_schema().names(), where, config)
     try:

@@ -1,6 +1,7 @@
 """Files, objects of a store or rows of a query in, one Parquet file of unique_id, ds, y out, named by its content."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 from prefect import task
@@ -12,11 +13,19 @@ from tasks.contract import content_fingerprint, known_rows
 from tasks.files import expand, read_file
 from tasks.frequency import parse_frequency
 from tasks.handles import Dataset
+from tasks.ids import Part, joined
 from tasks.labels import labels_of, publish_labels
 from tasks.objects import read_objects
 from tasks.query import read_query
 from tasks.series_config import SeriesConfig
 from tasks.values import NAMES
+
+
+class Rows(NamedTuple):
+    """What was read, all parts together."""
+
+    frame: pl.DataFrame  # unique_id (text), ds (microseconds, UTC or without a zone), y (float), perhaps label; sorted
+    notes: tuple[str, ...]  # what a person has to know of how they were read
 
 
 @task
@@ -34,7 +43,8 @@ def ingest_files(config: SeriesConfig, name: str, root: Path) -> Dataset:
     Labels of series, where a column of them is declared, go to `labels` beside `root`.
     """
     frequency = parse_frequency(str(config.freq))
-    frame, later = known_rows(read_rows(config), config)
+    rows = read_rows(config)
+    frame, later = known_rows(rows.frame, config)
     labels = publish_labels(labels_of(frame, config), root.parent / "labels") if config.columns.segment else None
     frame = frame.select(NAMES)
     fingerprint = content_fingerprint(frame)
@@ -51,26 +61,24 @@ def ingest_files(config: SeriesConfig, name: str, root: Path) -> Dataset:
         series=frame["unique_id"].n_unique(),
         later=later,
         labels=labels,
+        notes=rows.notes,
     )
 
 
-def read_rows(config: SeriesConfig) -> pl.DataFrame:
-    """All rows of all parts as unique_id (text), ds (microseconds, UTC or without a zone), y (float), sorted.
-
-    With a segment column declared, there is its label (text) too.
-    """
-    frames = read_parts(config)
-    zones = {str(frame.schema["ds"]) for frame in frames}
+def read_rows(config: SeriesConfig) -> Rows:
+    """All rows of all parts, sorted. Raises DataError where there is none."""
+    parts = read_parts(config)
+    zones = {str(part.rows.schema["ds"]) for part in parts}
     if len(zones) > 1:
         raise DataError(f"{config.where}: files mix timestamps with and without a time zone; give all of them the same")
-    frame = pl.concat(frames).sort("unique_id", "ds", "y")
+    frame, notes = joined(parts)
     if frame.is_empty():
         raise DataError(f"{config.where}: no rows; expected at least one row of unique_id, ds, y")
-    return frame
+    return Rows(frame.sort("unique_id", "ds", "y"), tuple(note for part in parts for note in part.notes) + notes)
 
 
-def read_parts(config: SeriesConfig) -> list[pl.DataFrame]:
-    """The rows of a query, or of every object or file of a path."""
+def read_parts(config: SeriesConfig) -> list[Part]:
+    """What a query gives, or every object or file of a path."""
     if config.query is not None:
         return [read_query(config)]
     if config.address is not None:

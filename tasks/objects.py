@@ -16,6 +16,7 @@ import requests
 
 from rnn_model.errors import CarryoverError, DataError, ServiceError, UnsafeError
 from tasks.files import first_line, known_kind, read_csv, read_parquet
+from tasks.ids import Part
 from tasks.series_config import SeriesConfig
 
 OPTIONS: dict[str, Any] = {"max_retries": 2, "retry_timeout_ms": 6000, "connect_timeout": "4s"}  # of the store's client
@@ -23,7 +24,7 @@ ANSWER = 4  # seconds that a web server has to say anything
 REFUSED = ("401 ", "403 ", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch")
 
 
-def read_objects(address: str, config: SeriesConfig) -> list[pl.DataFrame]:
+def read_objects(address: str, config: SeriesConfig) -> list[Part]:
     """Every object of an address or glob, columns mapped and typed.
 
     Raises DataError (65) for one that is not there or cannot be read, ServiceError (69) for a store that does not
@@ -50,7 +51,7 @@ def listed(pattern: str) -> list[str]:
     return sorted(_expand_paths(pattern, storage_options=OPTIONS).collect().to_series())
 
 
-def read_object(address: str, config: SeriesConfig) -> pl.DataFrame:
+def read_object(address: str, config: SeriesConfig) -> Part:
     """One object."""
     if known_kind(address) == ".csv":
         with copied(address) as path:

@@ -17,6 +17,7 @@ from prefect.blocks.system import Secret
 from rnn_model.errors import CarryoverError, ConfigError, DataError, ServiceError, UnsafeError
 from tasks.columns import map_columns
 from tasks.config import HOST
+from tasks.ids import Part
 from tasks.series_config import BLOCK, SeriesConfig
 from tasks.servers import shield_embedded
 from tasks.values import rows_of
@@ -40,7 +41,7 @@ class Column(NamedTuple):
     category: str  # one letter, of pg_type.typcategory
 
 
-def read_query(config: SeriesConfig) -> pl.DataFrame:
+def read_query(config: SeriesConfig) -> Part:
     """The rows of the config's query, columns mapped and typed as those of a file.
 
     Raises ConfigError (2) for a query that the database does not understand or an address that is not there, DataError

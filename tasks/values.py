@@ -3,7 +3,8 @@
 import polars as pl
 
 from rnn_model.errors import DataError
-from tasks.labels import as_text
+from tasks.ids import EXACT, Part, renamed, spell
+from tasks.labels import UNPRINTABLE, as_text
 from tasks.series_config import SeriesConfig
 
 NAMES = ("unique_id", "ds", "y")
@@ -12,7 +13,7 @@ ZONED = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#
 FARTHEST_DAY = 2_932_896  # 31 December 9999, in days since 1970
 
 
-def rows_of(frame: pl.DataFrame, first_row: int, where: str, config: SeriesConfig) -> pl.DataFrame:
+def rows_of(frame: pl.DataFrame, first_row: int, where: str, config: SeriesConfig) -> Part:
     """Columns picked and renamed, rows in the order they were read -> typed; lines without any of the three are none.
 
     `where` names the source in errors, `first_row` is the number of its first line of values.
@@ -21,21 +22,40 @@ def rows_of(frame: pl.DataFrame, first_row: int, where: str, config: SeriesConfi
     return typed(numbered.filter(~pl.all_horizontal(pl.col(NAMES).is_null())), where, config)
 
 
-def typed(frame: pl.DataFrame, where: str, config: SeriesConfig) -> pl.DataFrame:
+def typed(frame: pl.DataFrame, where: str, config: SeriesConfig) -> Part:
     """unique_id as text, ds as microseconds, y as float; a value that is neither number nor missing is refused.
 
     `frame` carries each value's `row` in the file beside unique_id, ds and y, and perhaps a label, as text then.
     """
-    kind = frame.schema["unique_id"]
-    if kind.is_nested() or kind == pl.Binary:
-        raise DataError(f"{where}: column unique_id holds {kind}, expected names; {another(config, 'id')}")
-    frame = frame.with_columns(pl.col("unique_id").cast(pl.String))
-    refuse(frame, pl.col("unique_id").is_null() | (pl.col("unique_id") == ""), "unique_id", "a name", where)
+    frame, ids = named(frame, where, config)
     times, numbers = parse_times(frame, where, config).alias("ds"), parse_numbers(frame, where, config).alias("y")
     labels = [parse_labels(frame, where, config)] if config.columns.segment else []
     parsed = frame.select("unique_id", times, numbers, *labels)
     unsigned = pl.when(pl.col("y") == 0).then(0.0).otherwise(pl.col("y"))  # -0.0 equals 0.0, but not in its bytes
-    return parsed.with_columns(unsigned.alias("y"))
+    return Part(parsed.with_columns(unsigned.alias("y")), ids)
+
+
+def named(frame: pl.DataFrame, where: str, config: SeriesConfig) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The same with unique_id as the text that is the series' id, and how each id was written.
+
+    Raises DataError for what is no name: nothing, blanks alone, control characters, a float that is not exact.
+    """
+    kind = frame.schema["unique_id"]
+    if kind.is_nested() or kind in (pl.Binary, pl.Duration, pl.Object):
+        raise DataError(f"{where}: column unique_id holds {kind}, expected names; {another(config, 'id')}")
+    if (exact := EXACT.get(kind.base_type())) is not None:
+        vague = pl.col("unique_id").is_finite() & (pl.col("unique_id").abs() >= exact)
+        refuse(frame, vague, "unique_id", f"a text or an integer: a {kind} of this size stands for several ids", where)
+    ids = spell(frame["unique_id"])
+    frame = frame.with_columns(pl.col("unique_id").cast(pl.String))
+    nameless = ids.filter(pl.col("unique_id").is_null())["text"].to_list()
+    if nameless:
+        refuse(frame, pl.col("unique_id").is_in(nameless, nulls_equal=True), "unique_id", "a name", where)
+    broken = ids.filter(pl.col("unique_id").str.contains(UNPRINTABLE))["text"].to_list()
+    if broken:
+        allowed = "a name without line breaks and control characters"
+        refuse(frame, pl.col("unique_id").is_in(broken), "unique_id", allowed, where)
+    return renamed(frame, ids), ids
 
 
 def another(config: SeriesConfig, column: str) -> str:

@@ -19,6 +19,7 @@ from rnn_model.errors import BusyError, ConfigError, DataError
 from tasks.config import FinetuneConfig, GateConfig, PretrainConfig, TrackingConfig
 from tasks.finished import Work, keep_outcome
 from tasks.handles import Outcome
+from tasks.ids import Part, spell
 from tasks.series_config import SourceConfig, TargetConfig
 
 pytestmark = pytest.mark.usefixtures("one_home")
@@ -112,7 +113,7 @@ def test_other_rows_of_a_query_are_another_run(target: Path, monkeypatch: pytest
     asked, keys = SourceConfig(query="SELECT * FROM others", connection="OTHERS", freq="MS"), []
     for more in (0, 0, 1):
         rows = series().with_columns(pl.col("y") + more)
-        monkeypatch.setattr("tasks.ingest.read_query", lambda _, rows=rows: rows)
+        monkeypatch.setattr("tasks.ingest.read_query", lambda _, rows=rows: Part(rows, spell(rows["unique_id"])))
         keys.append(key_of(target, asked))
     assert keys[0] == keys[1] != keys[2]
 
