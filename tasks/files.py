@@ -9,6 +9,7 @@ import polars as pl
 from rnn_model.errors import DataError
 from tasks.columns import map_columns
 from tasks.ids import Part
+from tasks.quotes import QUOTE, Break, check_quotes, refuse_breaks
 from tasks.series_config import SeriesConfig
 from tasks.terminal import counted
 from tasks.values import rows_of
@@ -45,37 +46,38 @@ def read_file(path: Path, config: SeriesConfig) -> Part:
 
 def read_csv(path: Path, where: str, config: SeriesConfig) -> Part:
     """A CSV file; `where` is what errors call it."""
-    raw = scan_csv(path, where)
-    found = raw.collect_schema().names()
-    picked = picked_columns(found, where, config)
+    quoted = check_encoding(path, where)
+    broken = check_quotes(path, where) if quoted else []
+    check_header(path, where, broken)
+    raw = pl.scan_csv(path, infer_schema=False, glob=False)  # as text: the millionth row is read as the fifth is
+    header = raw.collect_schema().names()
+    mapping = map_columns(where, header, config)
+    refuse_breaks(broken, header, set(mapping.values()), where)
+    picked = [pl.col(old).alias(new) for new, old in mapping.items()]
     try:
-        frame = raw.select(*picked, ends=pl.col(found[-1]).is_not_null()).collect()
+        frame = raw.select(*picked, ends=pl.col(header[-1]).is_not_null()).collect()
     except pl.exceptions.PolarsError as error:
-        check_widths(path, len(found), where)
+        check_widths(path, len(header), where)
         raise DataError(f"{where}: cannot be read past the header: {first_line(error)}") from error
     if not frame["ends"].all():  # an empty last field, or a short row, which Polars reads as one
-        check_widths(path, len(found), where)
+        check_widths(path, len(header), where)
     return rows_of(frame.drop("ends"), 2, where, config)  # the header is its first line
 
 
 def read_parquet(raw: pl.LazyFrame, where: str, config: SeriesConfig) -> Part:
     """A scanned Parquet file."""
-    picked = picked_columns(raw.collect_schema().names(), where, config)
+    mapping = map_columns(where, raw.collect_schema().names(), config)
     try:
-        frame = raw.select(*picked).collect()
+        frame = raw.select(pl.col(old).alias(new) for new, old in mapping.items()).collect()
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{where}: cannot be read past the header: {first_line(error)}") from error
     return rows_of(frame, 1, where, config)
 
 
-def picked_columns(found: list[str], where: str, config: SeriesConfig) -> list[pl.Expr]:
-    """The columns that are read, under the names they get here."""
-    return [pl.col(old).alias(new) for new, old in map_columns(where, found, config).items()]
-
-
-def scan_csv(path: Path, where: str) -> pl.LazyFrame:
-    """Every column as text, so that the millionth row is read as the fifth is. Raises DataError."""
-    check_encoding(path, where)
+def check_header(path: Path, where: str, broken: list[Break]) -> None:
+    """Raise DataError for a first row without names of columns, or with one of them twice."""
+    if broken and broken[0].first == 1 and any("," in line for line in broken[0].lines):
+        refuse_breaks(broken[:1], [], {""}, where)  # the header itself swallows rows
     with path.open(newline="", encoding="utf-8-sig") as handle:
         try:
             header = next(csv.reader(handle), [])
@@ -86,7 +88,6 @@ def scan_csv(path: Path, where: str) -> pl.LazyFrame:
     double = sorted({name for name in header if header.count(name) > 1})
     if double:
         raise DataError(f"{where}: column {double[0]!r} occurs {header.count(double[0])} times; rename one")
-    return pl.scan_csv(path, infer_schema=False, glob=False)
 
 
 def check_widths(path: Path, width: int, where: str) -> None:
@@ -113,9 +114,9 @@ def scan_parquet(path: Path) -> pl.LazyFrame:
     return frame
 
 
-def check_encoding(path: Path, where: str) -> None:
-    """Raise DataError for anything that is not UTF-8 text with line feeds."""
-    offset, tail, feeds, returns = 0, b"", False, False
+def check_encoding(path: Path, where: str) -> bool:
+    """Whether a file holds a quote. Raises DataError for anything that is not UTF-8 text with line feeds."""
+    offset, tail, feeds, returns, quotes = 0, b"", False, False, False
     with path.open("rb") as handle:
         while chunk := handle.read(CHUNK):
             block = tail + chunk
@@ -131,12 +132,14 @@ def check_encoding(path: Path, where: str) -> None:
                 text, used = block[: error.start].decode("utf-8"), error.start
             if nul >= 0:
                 raise DataError(f"{where}: not UTF-8 text, NUL at byte offset {offset + nul}; save it as UTF-8")
+            quotes = quotes or QUOTE in text
             feeds, returns = feeds or "\n" in text, returns or "\r" in text
             offset, tail = offset + used, block[used:]
     if tail:
         raise DataError(f"{where}: not UTF-8, byte offset {offset}; the last character is cut")
     if returns and not feeds:
         raise DataError(f"{where}: lines end in CR alone; save it with LF or CRLF line ends")
+    return quotes
 
 
 def first_line(error: Exception) -> str:
