@@ -48,6 +48,7 @@ SECRET = (
 )  # refused values that may hold one are not repeated
 ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 KEPT = "finished stages are kept and used again; run the same command again"
+CONFIG_LIMIT = 2**20  # bytes of a file of options
 PRESETS = Path(__file__).parent / "presets"
 
 
@@ -218,6 +219,8 @@ def parse(kind: type[Command], name: str, options: list[str]) -> Command:
         raise ConfigError(
             f"{str(error).removeprefix('error parsing CLI: ')}; carryover {name} --help lists all"
         ) from None
+    except RecursionError:
+        raise ConfigError(f"an option's brackets are nested too deeply; carryover {name} --help lists all") from None
 
 
 def config_file(options: list[str]) -> Path | None:
@@ -230,12 +233,15 @@ def config_file(options: list[str]) -> Path | None:
     path = Path(given) if Path(given).is_file() else PRESETS / f"{given}.yaml"
     if not path.is_file():
         raise ConfigError(f"config {given!r} is neither a file nor a preset; presets are {presets()}")
+    if path.stat().st_size > CONFIG_LIMIT:
+        raise ConfigError(
+            f"config {path}: larger than {CONFIG_LIMIT / 2**20:.0f} MiB; a file of options has a few lines"
+        )
     try:
         content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"config {path}: not YAML ({str(error).splitlines()[0]}); see flows/presets for an example"
-        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        deep = "brackets are nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
+        raise ConfigError(f"config {path}: not YAML ({deep}); see flows/presets for an example") from None
     if not isinstance(content, dict):
         raise ConfigError(
             f"config {path}: holds {type(content).__name__}, expected sections such as 'window: {{horizon: 18}}'"

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from rnn_model.errors import ConfigError
+from rnn_model.json_file import parse_json
+
+SHOWN = 80  # characters of a value that is no list
 
 
 def option_name(parameter: str) -> str:
@@ -30,7 +33,9 @@ def gather_grid(options: list[str]) -> list[str]:
         name, _, given = word.removeprefix("--grid.").partition("=")
         given = given or next(left, "")
         try:
-            grid[name] = json.loads(given)
-        except json.JSONDecodeError:
-            raise ConfigError(f"--grid.{name} {given!r} is no list in JSON; give one such as '[0, 1]'") from None
+            grid[name] = parse_json(given)
+        except ValueError:
+            raise ConfigError(
+                f"--grid.{name} {given[:SHOWN]!r} is no list in JSON; give one such as '[0, 1]'"
+            ) from None
     return [*rest, "--grid", json.dumps(grid)] if grid else rest

@@ -15,14 +15,18 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
 
 from rnn_model.errors import BusyError, IntegrityError, UnsafeError, WriteError
 from rnn_model.failpoints import failpoint
+from rnn_model.json_file import read_json
 
 MANIFEST = "manifest.json"
+MANIFEST_LIMIT = 4 * 2**20  # bytes: a few files with a digest each
+SHOWN = 5  # files named in an error, of each kind
+NAME_SHOWN = 80  # characters of a name that somebody else has made up
 
 
 def sha256_file(path: Path) -> str:
@@ -65,24 +69,77 @@ def publish(folder: Path, write: Callable[[Path], None]) -> Path:
 
 
 def open_checked(folder: Path) -> Path:
-    """`folder`, after every file in its manifest was found and hashed. Raises IntegrityError."""
-    manifest = folder / MANIFEST
+    """`folder`, after every file in its manifest was found and hashed, and nothing else was found in it.
+
+    Raises IntegrityError, or UnsafeError (77) where something in it leads out of it: a link, or a name with "..".
+    """
     try:
-        listed = dict(json.loads(manifest.read_text())["sha256"])
-        found = {name: sha256_file(folder / name) for name in listed}
+        listed = read_manifest(folder)
+        present = _files(folder)
+        found = {name: sha256_file(folder / name) for name in sorted(present & set(listed))}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise IntegrityError(
             f"{folder}: no complete artefact here ({type(error).__name__}: {error}); "
             f"expected a folder written by carryover, with {MANIFEST}. Make it anew, or name another."
         ) from error
-    present = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST}
-    broken = sorted({name for name, digest in found.items() if digest != listed[name]} | (present ^ set(listed)))
-    if broken:
-        raise IntegrityError(
-            f"{folder}: {', '.join(broken)} changed since it was written (not what {MANIFEST} lists). "
-            "Delete the folder and make it anew."
-        )
+    broken = {
+        "changed since it was written": [name for name, digest in found.items() if digest != listed[name]],
+        "missing": sorted(set(listed) - present),
+        "added since": sorted(present - set(listed)),
+    }
+    said = "; ".join(f"{', '.join(names[:SHOWN])} {words}" for words, names in broken.items() if names)
+    if said:
+        raise IntegrityError(f"{folder}: {said} (not what {MANIFEST} lists). Delete the folder and make it anew.")
     return folder
+
+
+def read_manifest(folder: Path) -> dict[str, str]:
+    """File -> its SHA-256, as a folder's manifest lists them; the files themselves are not looked at.
+
+    Raises OSError, ValueError, KeyError or TypeError for what is no manifest, UnsafeError for a name that leads out of
+    the folder.
+    """
+    path = folder / MANIFEST
+    if path.is_symlink():
+        _refuse_link(path)
+    listed = read_json(path, MANIFEST_LIMIT)["sha256"]
+    if not isinstance(listed, dict) or not all(isinstance(digest, str) for digest in listed.values()):
+        raise ValueError("sha256 is not a digest for each file")
+    outside = [name for name in listed if "\0" in name or name.startswith("/") or not _stays(name)]
+    if outside:
+        raise UnsafeError(
+            f"{path}: lists {outside[0][:NAME_SHOWN]!r}, which is no file of that folder; it was not written by "
+            "carryover. Make the folder anew, or name another."
+        )
+    return listed
+
+
+def _stays(name: str) -> bool:
+    """Whether a name is the plain path of a file below a folder."""
+    return all(part not in ("", ".", "..") for part in name.split("/"))
+
+
+def _files(folder: Path) -> set[str]:
+    """The files of a folder but for its manifest. Raises UnsafeError for links and whatever else is no plain file.
+
+    A second name of the same file (a hard link) cannot lead anywhere else, and is a file.
+    """
+    found = set()
+    for path in folder.rglob("*"):
+        if path.is_symlink():
+            _refuse_link(path)
+        if not path.is_dir():
+            if not path.is_file():  # a pipe would be waited for
+                raise UnsafeError(f"{path}: neither a file nor a folder; remove it, or make {folder} anew")
+            found.add(str(path.relative_to(folder)))
+    return found - {MANIFEST}
+
+
+def _refuse_link(path: Path) -> NoReturn:
+    raise UnsafeError(
+        f"{path}: a link to {os.readlink(path)!r}; what carryover writes holds no links. Put the file itself there, or "
+        "make the folder anew."
+    )
 
 
 @contextmanager
@@ -126,7 +183,7 @@ def write_file(path: Path, data: bytes) -> None:
 def _is_intact(folder: Path) -> bool:
     try:
         open_checked(folder)
-    except IntegrityError:
+    except (IntegrityError, UnsafeError):
         return False
     return True
 

@@ -2,24 +2,27 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
 from rnn_model.artefact import open_checked, publish
 from rnn_model.calibration import Calibration
-from rnn_model.config import ModelConfig, Section
-from rnn_model.errors import IntegrityError
+from rnn_model.config import HORIZON_LIMIT, ModelConfig, Section
+from rnn_model.errors import DataError, IntegrityError
+from rnn_model.json_file import FILE_LIMIT, read_json
 from rnn_model.network import Network, build_network, members_of
+from rnn_model.tensor_file import form_of, is_pickle, load_tensors, read_forms, refuse_pickle
 
-FORMAT = 3  # 1: before deciles were calibrated; 2: before ensembles
-WEIGHTS, CARD = "weights.safetensors", "model.json"
+FORMAT = 4  # 1: before deciles were calibrated; 2: before ensembles; 3: before a card told what it was tuned for
+WEIGHTS, CARD, RECORD = "weights.safetensors", "model.json", "training.json"
+SHOWN = 5  # weights named in an error
+SENTENCE_LIMIT = 300  # characters
+Period = Annotated[int, Field(ge=1, le=2**31)]
 
 
 class ModelCard(Section):
@@ -28,8 +31,14 @@ class ModelCard(Section):
     format: int = Field(FORMAT, description="version of this file")
     model: ModelConfig = Field(description="the network")
     freq: str = Field(description="frequency it was made for, e.g. MS")
-    periods: tuple[int, int] = Field(description="short and long season in steps; equal where there is one")
-    horizon: int = Field(ge=1, description="steps decoded in one pass; longer horizons roll forward")
+    periods: tuple[Period, Period] = Field(description="short and long season in steps; equal where there is one")
+    horizon: int = Field(ge=1, le=HORIZON_LIMIT, description="steps decoded in one pass; longer horizons roll forward")
+    tuned_for: int | None = Field(
+        None,
+        ge=1,
+        le=HORIZON_LIMIT,
+        description="steps it was tuned and chosen for; none: the card is older, or of a base",
+    )
     members: int = Field(1, ge=1, le=64, description="networks whose forecasts are averaged")
     gaps: str = Field("missing", description="what a time without a row is: missing or zero")
     seen: dict[str, str] = Field(default_factory=dict, description="series -> last time it was fitted or chosen on")
@@ -53,33 +62,27 @@ def save_model(network: Network, card: ModelCard, folder: Path, extra: Mapping[s
     The format and the number of members are of what is written, not of the model that the card was copied from.
     """
     card = card.model_copy(update={"format": FORMAT, "members": len(members_of(network))})
+    text = card.model_dump_json(indent=1).encode()
+    if len(text) > FILE_LIMIT:  # it could not be read again
+        raise DataError(f"{len(card.seen)} series are more than a model card can name; tune on fewer")
 
     def write(staging: Path) -> None:
         weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
         (staging / WEIGHTS).write_bytes(save(weights))  # save_file would hide a full disk in an error of its own
-        (staging / CARD).write_text(card.model_dump_json(indent=1))
-        (staging / "training.json").write_text(json.dumps(dict(extra or {}), indent=1))
+        (staging / CARD).write_bytes(text)
+        (staging / RECORD).write_text(json.dumps(dict(extra or {}), indent=1))
 
     return publish(folder, write)
 
 
 def load_model(folder: Path) -> tuple[Network, ModelCard]:
-    """The network and its card, after digests, format, names and shapes were checked. Raises IntegrityError (76)."""
+    """The network and its card, after digests, format, names and shapes were checked. Raises IntegrityError (76), or
+    UnsafeError (77) for a pickle or a link in the folder."""
     open_checked(folder)
     card = load_card(folder)
+    check_forms(folder, card)
     network = build_network(card.model, card.horizon, seed=0, members=card.members)
-    try:
-        found = load_file(folder / WEIGHTS)
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise IntegrityError(f"{folder / WEIGHTS}: not a readable safetensors file ({error})") from error
-    wanted = network.state_dict()
-    wrong = sorted(set(found) ^ set(wanted)) + [
-        f"{k} {tuple(found[k].shape)} (expected {tuple(wanted[k].shape)})"
-        for k in sorted(set(found) & set(wanted))
-        if found[k].shape != wanted[k].shape
-    ]
-    if wrong:
-        raise IntegrityError(f"{folder}: weights do not fit {CARD}: {', '.join(wrong[:5])}; make the model anew")
+    found = load_tensors(folder / WEIGHTS)
     if not all(torch.isfinite(value).all() for value in found.values()):
         raise IntegrityError(f"{folder}: weights that are not finite; make the model anew")
     network.load_state_dict(found)
@@ -87,14 +90,55 @@ def load_model(folder: Path) -> tuple[Network, ModelCard]:
     return network, card
 
 
+def check_forms(folder: Path, card: ModelCard) -> None:
+    """Compare what the weights' header lists with what the card's network has, before either is allocated.
+
+    A card of a few bytes can claim a network of any size; the file's own size bounds what its header can claim.
+    """
+    found = read_forms(folder / WEIGHTS)
+    with torch.device("meta"):  # shapes without memory
+        network = build_network(card.model, card.horizon, seed=0, members=card.members)
+    wanted = {name: form_of(value) for name, value in network.state_dict().items()}
+    wrong = [f"{name} missing" for name in sorted(set(wanted) - set(found))]
+    wrong += [f"{name} unknown" for name in sorted(set(found) - set(wanted))]
+    wrong += [
+        f"{k} {found[k]} (expected {wanted[k]})" for k in sorted(set(found) & set(wanted)) if found[k] != wanted[k]
+    ]
+    if wrong:
+        more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        raise IntegrityError(
+            f"{folder}: weights do not fit {CARD}: {', '.join(wrong[:SHOWN])}{more}; make the model anew"
+        )
+
+
 def load_card(folder: Path) -> ModelCard:
     """The card of a model folder. Raises IntegrityError for a missing, unreadable or newer one."""
     try:
-        raw = json.loads((folder / CARD).read_text())
-        if raw.get("format", math.inf) > FORMAT:
+        raw = read_json(folder / CARD)
+        if not isinstance(raw, dict) or type(raw.get("format")) is not int:
+            raise ValueError("no object with a format")
+        if raw["format"] > FORMAT:
             raise IntegrityError(
-                f"{folder}: format {raw.get('format')}; this version reads up to {FORMAT}. Update carryover."
+                f"{folder}: format {raw['format']}; this version reads up to {FORMAT}. Update carryover."
             )
         return ModelCard.model_validate(raw)
-    except (OSError, ValueError, TypeError, AttributeError, ValidationError) as error:  # JSON, but no object
-        raise IntegrityError(f"{folder / CARD}: not a model card ({str(error).splitlines()[0]})") from error
+    except (OSError, ValueError) as error:  # a ValidationError is one
+        if is_pickle(folder / CARD):
+            refuse_pickle(folder / CARD)
+        raise IntegrityError(f"{folder / CARD}: not a model card ({card_fault(error)})") from error
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What the training of a model left beside it, its files checked. Raises IntegrityError."""
+    try:
+        return dict(read_json(open_checked(folder) / RECORD))
+    except (OSError, ValueError, TypeError) as error:
+        raise IntegrityError(f"{folder / RECORD}: not what was written there ({error}); make the model anew") from error
+
+
+def card_fault(error: Exception) -> str:
+    """What is wrong with a card, in one line: the first refused field, where it is about fields."""
+    if not isinstance(error, ValidationError):
+        return str(error).splitlines()[0]
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"[:SENTENCE_LIMIT]

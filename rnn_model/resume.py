@@ -6,12 +6,14 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from rnn_model.artefact import open_checked, publish
 from rnn_model.errors import IntegrityError
 from rnn_model.failpoints import failpoint
+from rnn_model.json_file import read_json
+from rnn_model.tensor_file import load_tensors
 
 KEPT = 2
 STATE, ABOUT = "state.safetensors", "about.json"
@@ -49,10 +51,9 @@ class States:
         for folder in reversed(found):
             try:
                 open_checked(folder)
+                return State(load_tensors(folder / STATE), _read_about(folder / ABOUT))
             except IntegrityError as error:
                 logging.getLogger("carryover").warning("a state of a training is passed over: %s", error)
-                continue
-            return State(load_file(folder / STATE), json.loads((folder / ABOUT).read_text()))
         if found:
             raise IntegrityError(f"{self.folder}: no state of the training is intact; delete the folder to begin anew")
         return None
@@ -63,3 +64,10 @@ class States:
 
     def _found(self) -> list[Path]:
         return sorted(self.folder.glob("step-*"))
+
+
+def _read_about(path: Path) -> dict[str, Any]:
+    try:
+        return dict(read_json(path))
+    except (OSError, ValueError, TypeError) as error:
+        raise IntegrityError(f"{path}: not what was written there ({error})") from error

@@ -68,7 +68,7 @@ def _content(client: MlflowClient, run_id: str, artefact: str) -> dict[str, Any]
         return None
     try:
         return dict(mlflow.artifacts.load_dict(f"runs:/{run_id}/{artefact}"))
-    except (OSError, ValueError, TypeError, MlflowException) as error:
+    except (OSError, ValueError, TypeError, RecursionError, MlflowException) as error:
         raise IntegrityError(
             f"run {run_id}: {artefact} cannot be read ({type(error).__name__}); run its flow anew"
         ) from None

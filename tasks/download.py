@@ -1,6 +1,5 @@
 """Folders out of MLflow: those whose files lie on this machine stay where they are, others get one copy per content."""
 
-import json
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
-from rnn_model.artefact import MANIFEST, digest_json, open_checked, publish
+from rnn_model.artefact import MANIFEST, digest_json, open_checked, publish, read_manifest
 from rnn_model.checkpoint import CARD
 from rnn_model.errors import ConfigError, IntegrityError, ServiceError
 from tasks.config import home
@@ -67,9 +66,10 @@ def is_here(place: str) -> bool:
 
 def keep(folder: Path, kind: str) -> Path:
     """A downloaded folder in its place by content under `kind` of the data folder, checked."""
-    listed = json.loads((open_checked(folder) / MANIFEST).read_text())["sha256"]
+    listed = read_manifest(open_checked(folder))
 
     def copy(staging: Path) -> None:
-        shutil.copytree(folder, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+        own = str(folder)  # publishing writes its manifest; one in a folder below it is a file like others
+        shutil.copytree(folder, staging, dirs_exist_ok=True, ignore=lambda at, _: {MANIFEST} if at == own else set())
 
     return publish(home() / kind / f"fetched-{digest_json(listed)[:16]}", copy)

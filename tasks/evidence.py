@@ -13,7 +13,7 @@ import polars as pl
 import torch
 
 from rnn_model.artefact import open_checked
-from rnn_model.checkpoint import load_card, load_model
+from rnn_model.checkpoint import load_card, load_model, read_record
 from rnn_model.config import DECILES, Section
 from rnn_model.windows import Batch, Index
 from tasks.config import FinetuneConfig
@@ -217,8 +217,7 @@ def _of_candidates(look: Look, values: Callable[[Any], tuple[list[str], list[Any
 
 
 def _record(contender: Any) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((open_checked(contender.model.folder) / "training.json").read_text())
-    return record
+    return read_record(contender.model.folder)
 
 
 def records(look: Look) -> Evidence:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from prefect import task
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from rnn_model.artefact import digest_json, held, open_checked, publish
 from rnn_model.config import Section
 from rnn_model.errors import ConfigError, IntegrityError
+from rnn_model.json_file import read_json
 from tasks.archive import recall
 from tasks.config import TrackingConfig, home
 from tasks.connection import connected, masked
@@ -70,12 +71,12 @@ def once(work: Work, config: TrackingConfig, force: bool) -> Iterator[Outcome | 
 def find_outcome(work: Work, config: TrackingConfig) -> Outcome | None:
     """The kept outcome, if everything it names is still there; a damaged or half one counts as none."""
     try:
-        kept = json.loads((open_checked(work.folder) / FILE).read_text())
+        kept = read_json(open_checked(work.folder) / FILE)
         outcome = Outcome.model_validate(kept | {"repeated": True})
         for folder in folders_of(outcome):
             open_checked(folder)
         record = recall(outcome.run.run_id, "", config)
-    except (IntegrityError, ConfigError, ValidationError):
+    except (IntegrityError, ConfigError, ValueError):  # a ValidationError is one, and so is what is no JSON
         return None
     return outcome if record.status == "FINISHED" and record.stage == "active" else None
 

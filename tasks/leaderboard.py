@@ -1,6 +1,5 @@
 """Several data sets scored the same way: which there are in a folder, and how models stand over all of them."""
 
-import json
 import math
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ from rich.table import Table
 
 from rnn_model.config import HORIZON_LIMIT, Section
 from rnn_model.errors import ConfigError, DataError
+from rnn_model.json_file import read_json
 from tasks.config import as_value_error
 from tasks.frequency import parse_frequency
 from tasks.handles import Outcome, Run
@@ -57,7 +57,7 @@ class Leaderboard(Section):
 def read_sets(folder: Path, wanted: tuple[str, ...]) -> dict[str, BenchmarkSet]:
     """The wanted sets of datasets.json, or all. Raises ConfigError for an unknown one, DataError for no index."""
     try:
-        listed = json.loads((folder / INDEX).read_text())
+        listed = read_json(folder / INDEX)
         kept = ("freq", "season", "horizon")
         known = {name: BenchmarkSet(**{key: about[key] for key in kept}) for name, about in listed.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:

@@ -1,6 +1,5 @@
 """Pretraining: a corpus of windows in, a model folder out, every validation logged."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from prefect import task
 from prefect.client.schemas.objects import State
 
 from rnn_model.artefact import digest_json, held, open_checked
-from rnn_model.checkpoint import ModelCard, load_model, save_model, weights_digest
+from rnn_model.checkpoint import ModelCard, load_model, read_record, save_model, weights_digest
 from rnn_model.config import FitConfig, ModelConfig, Section, SyntheticConfig
 from rnn_model.corpus import generate
 from rnn_model.errors import DataError, IntegrityError, ServiceError
@@ -139,7 +138,7 @@ def pretrain_model(
                 )
             states.clear()
         made, _ = load_model(folder)
-        record = json.loads((folder / "training.json").read_text())
+        record = read_record(folder)
         log_metrics(run, {"val/best_loss": record["best_loss"]}, record["best_step"])
         log_folder(run, folder, "model")
     kept = ("step", "train_loss", "validation_loss", "windows_per_second")

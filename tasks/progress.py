@@ -1,6 +1,5 @@
 """How a wait is shown: a bar in a terminal, a line now and then elsewhere; and what a training logs meanwhile."""
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from tqdm import tqdm
 
+from rnn_model.checkpoint import read_record
 from rnn_model.training import FitResult, Progress, Watch
 from tasks.handles import Run
 from tasks.tracking import log_metrics
@@ -76,7 +76,7 @@ def training_record(result: FitResult) -> dict[str, Any]:
 
 def replay_history(run: Run, folder: Path) -> None:
     """Log the validations of a model that was trained before."""
-    for row in json.loads((folder / "training.json").read_text())["history"]:
+    for row in read_record(folder)["history"]:
         log_progress(run, Progress(**row))
 
 

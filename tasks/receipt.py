@@ -13,7 +13,8 @@ from prefect.runtime import flow_run
 from pydantic import Field
 from pydantic_core import to_jsonable_python
 
-from rnn_model.artefact import MANIFEST, digest_json, open_checked, publish, sha256_file
+from rnn_model.artefact import digest_json, open_checked, publish, read_manifest, sha256_file
+from rnn_model.checkpoint import read_record
 from rnn_model.config import DECILES, Section
 from rnn_model.errors import IntegrityError
 from tasks.config import PROJECT, home
@@ -169,7 +170,7 @@ def base_stage(base: Model) -> Stage:
     """The network everything starts from: trained by this run, or found."""
     if base.run is None:
         return Stage(name="start", same={"weights": base.weights})
-    record = json.loads((open_checked(base.folder) / "training.json").read_text())
+    record = read_record(base.folder)
     rows = [[row["step"], row["train_loss"], row["validation_loss"]] for row in record["history"]]
     bits = {"weights": base.weights, "history": digest_json(finite(rows))}
     return Stage(name="pretrain", bits=bits, figures=finite({"validation loss": record["best_loss"]}))
@@ -221,7 +222,7 @@ def forecasts_digest(frame: pl.DataFrame) -> str:
 
 def folder_digest(folder: Path) -> str:
     """Digest of all files of a published folder, after they were checked."""
-    return digest_json(json.loads((open_checked(folder) / MANIFEST).read_text())["sha256"])
+    return digest_json(read_manifest(open_checked(folder)))
 
 
 def _write(path: Path, text: str) -> None:

@@ -17,11 +17,12 @@ from typing import Any
 import psutil
 import requests
 from prefect.settings import PREFECT_API_URL
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from rnn_model.artefact import write_file
 from rnn_model.config import Section
 from rnn_model.errors import ConfigError, ServiceError
+from rnn_model.json_file import read_json
 from tasks.config import home
 
 HOST = "127.0.0.1"  # nothing here knows a password, so it is for this machine alone
@@ -62,10 +63,10 @@ def recorded() -> tuple[Server, ...]:
     """The servers that were started here, in that order, dead or alive."""
     path = folder() / "servers.json"
     try:
-        return tuple(Server.model_validate(each) for each in json.loads(path.read_text()))
+        return tuple(Server.model_validate(each) for each in read_json(path))
     except FileNotFoundError:
         return ()
-    except (ValueError, ValidationError):
+    except (ValueError, TypeError):  # a ValidationError is a ValueError
         raise ConfigError(
             f"{path} is not what was written there; end the servers by hand, then delete the file"
         ) from None

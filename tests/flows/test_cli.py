@@ -68,6 +68,29 @@ def test_a_wrong_option_exits_2_and_names_the_field(
     assert words in last_line(capsys)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[" * 50_000, "not YAML (brackets are nested too deeply)"),
+        ("a: " + "{a: " * 50_000, "not YAML (brackets are nested too deeply)"),
+        ("# " + "x" * 2**20, "larger than 1 MiB"),
+    ],
+    ids=["lists", "mappings", "huge"],
+)
+def test_a_file_of_options_that_cannot_be_meant_exits_2(
+    text: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own.yaml").write_text(text)
+    assert run(["run", "--config", str(tmp_path / "own.yaml")]) == 2
+    assert words in last_line(capsys)
+
+
+@pytest.mark.parametrize("options", [["--grid.seed", "[" * 100_000], ["--window", '{"a":' * 20_000]])
+def test_an_option_with_deep_brackets_exits_2(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["sweep", *options]) == 2
+    assert len(last_line(capsys)) < 500
+
+
 def test_an_unknown_command_exits_2_and_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["walk"]) == 2
     words = last_line(capsys)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from rnn_model import checkpoint
 from rnn_model.artefact import MANIFEST, sha256_file
 from rnn_model.checkpoint import CARD, FORMAT, WEIGHTS, ModelCard, load_card, load_model, save_model, weights_digest
-from rnn_model.errors import IntegrityError, WriteError
+from rnn_model.errors import IntegrityError, UnsafeError, WriteError
 from rnn_model.forecasting import predict
 from rnn_model.network import Network
 
@@ -219,7 +219,9 @@ def test_a_pickle_is_refused_and_does_not_run(
     marker = tmp_path / "ran"
     write({"up.bias": Payload(marker)}, folder / name)
     seal(folder)
-    refused(folder)
+    with pytest.raises(UnsafeError, match=f"{name}: a pickle, which runs code") as raised:
+        load_model(folder)
+    assert raised.value.exit_code == 77
     assert not marker.exists()
     if name == WEIGHTS and write is not torch.save:
         pickle.loads((folder / name).read_bytes())
