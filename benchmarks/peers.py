@@ -202,7 +202,7 @@ def carryover(trial: Trial) -> Iterator[Row]:
     asked, about, output = trial.asked, trial.about, trial.work / "carryover.parquet"
     model = asked.model if asked.model == BASE else Path(asked.model).resolve()
     say("Carryover, zero-shot")
-    target = {"path": trial.history, "freq": about.freq, "season": about.season, "max_quarantined": 1}
+    target = {"path": trial.history, "freq": about.freq, "season": about.season, "max_quarantined": 1, "ended": "keep"}
     options = {"model": model, "window.horizon": about.horizon, "output": output}
     spent = trial.timed(own_command("forecast", options | {f"target.{key}": value for key, value in target.items()}))[0]
     yield Row("Carryover, zero-shot", *score(trial, output), *spent, note="pretraining not counted")

@@ -28,5 +28,6 @@ def monitor(
     sections = {"target": target, "monitor": monitor, "tracking": tracking}
     with tracked(tracking, target.name, f"{target.name} monitor", sections) as run:
         raw = ingest(target, target.name)
-        truth = validate(raw, target, 1, 1)
+        # a series that ended since is judged by what was forecast before its end
+        truth = validate(raw, target.model_copy(update={"ended": "keep"}), 1, 1)
         return monitor_forecasts(raw, truth, target, monitor, tracking, run)

@@ -43,7 +43,7 @@ def prove(
     """
     if finetune.replay:
         raise ConfigError("finetune.replay is no part of a proof: what is replayed are not your series; leave it out")
-    target = target.resolved()
+    target = target.resolved().model_copy(update={"ended": "keep"})  # another future ends elsewhere
     sections = {"model": model, "target": target, "window": window, "finetune": finetune}
     sections |= {"backtest": backtest, "tracking": tracking, "seed": seed}
     with tracked(tracking, f"{target.name} proof", f"{target.name} h{window.horizon} proof", sections) as run:

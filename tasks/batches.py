@@ -18,7 +18,7 @@ from tasks.forecast_log import FORECASTS, Batch, ForecastLog, append_batch, fore
 from tasks.handles import Dataset, Pinned
 from tasks.registry import locked, registry_name
 
-CSV, LEFT_OUT, ABOUT = "forecast.csv", "left_out.parquet", "about.json"
+CSV, LEFT_OUT, ABOUT, NOTES = "forecast.csv", "left_out.parquet", "about.json", "notes.json"
 KEY_SHOWN = 12  # characters of the key in a folder's name
 FORMULA = r"^([=+\-@\t\r])"  # how a text begins that a spreadsheet would run (OWASP, CSV injection)
 
@@ -70,6 +70,11 @@ def intact(batch: Batch) -> bool:
         return False
 
 
+def notes_of(batch: Batch) -> tuple[str, ...]:
+    """What was told of a batch's data when it was made."""
+    return tuple(json.loads((batch.folder / NOTES).read_text()))
+
+
 def free_folder(log: ForecastLog, edition: Edition, answers: Answers) -> Path:
     """DATE-KEY, the date being the last cutoff; with a number behind it where the log knows that name already."""
     taken = {batch.folder.name for batch in log.entries}
@@ -84,6 +89,7 @@ def write(folder: Path, edition: Edition, answers: Answers, data: bytes) -> None
     answers.left_out.write_parquet(folder / LEFT_OUT)
     if edition.csv:
         (folder / CSV).write_bytes(csv_bytes(answers.forecasts))
+    (folder / NOTES).write_text(json.dumps(answers.notes, indent=1))
     (folder / ABOUT).write_text(json.dumps(fields(edition, answers), indent=1))
 
 

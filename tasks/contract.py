@@ -12,6 +12,7 @@ from pandera.errors import SchemaErrors
 
 from rnn_model.errors import DataError
 from rnn_model.windows import Windows
+from tasks.ended import AgeRule, find_ended
 from tasks.frequency import Frequency, grid_position, grid_time, in_range, parse_moment
 from tasks.handles import Account
 from tasks.series_config import SeriesConfig
@@ -19,6 +20,7 @@ from tasks.series_config import SeriesConfig
 LARGEST = 1e300  # magnitude: sums of larger values are no numbers any more
 SPARSEST = 100  # grid steps per row at most: one stray timestamp must not fill the memory with missing steps
 EQUAL_ROWS = "equal duplicate"  # dropped one by one; the series stays
+OFF_CALENDAR = ("time out of range", "off the frequency", "coarser than the frequency", "mostly gaps")
 
 
 def known_rows(frame: pl.DataFrame, config: SeriesConfig) -> tuple[pl.DataFrame, int]:
@@ -40,14 +42,14 @@ def known_rows(frame: pl.DataFrame, config: SeriesConfig) -> tuple[pl.DataFrame,
 
 
 def split_rows(
-    raw: pl.DataFrame, frequency: Frequency, gaps: str, need: int, context: int
+    raw: pl.DataFrame, frequency: Frequency, gaps: str, need: int, context: int, age: AgeRule | None = None
 ) -> tuple[pl.DataFrame, pl.DataFrame, Account]:
     """Rows sorted by (unique_id, ds, y) -> used series on their full grid, one line per quarantined series, account."""
     rows = raw.filter(pl.struct("unique_id", "ds", "y").is_first_distinct() if _has_repeats(raw) else pl.lit(True))
     rows = rows.with_columns(first=pl.col("ds").min().over("unique_id")).with_columns(
         position=grid_position(frequency, pl.col("ds"), pl.col("first"))
     )
-    quarantine = check(rows, need, gaps)
+    quarantine, notes = without_ended(rows, check(rows, need, gaps), frequency, gaps, age)
     good = rows.join(quarantine.select("unique_id"), on="unique_id", how="anti", maintain_order="left")
     used = on_grid(good, frequency, gaps)
     sizes = used.group_by("unique_id", maintain_order=True).agg(grid=pl.len())
@@ -67,10 +69,26 @@ def split_rows(
         series_in=raw["unique_id"].n_unique(),
         series_used=spread.height,
         constant=int(spread["constant"].sum()),
+        notes=notes,
     )
     if not account.balanced():
         raise DataError(f"the row account does not balance: {account.model_dump()}; please report this")
     return used, quarantine, account
+
+
+def without_ended(
+    rows: pl.DataFrame, quarantine: pl.DataFrame, frequency: Frequency, gaps: str, age: AgeRule | None
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """The quarantine with the series that ended long before the others, whatever else they break; and what to tell.
+
+    Which series has an end is asked of all that lie on the calendar, so that a run and a forecast see the same ends.
+    """
+    if age is None:
+        return quarantine, ()
+    lost = quarantine.filter(pl.col("rule").is_in(OFF_CALENDAR)).select("unique_id")
+    ended, notes = find_ended(rows.join(lost, on="unique_id", how="anti", maintain_order="left"), frequency, gaps, age)
+    others = quarantine.join(ended, on="unique_id", how="anti", maintain_order="left")
+    return pl.concat([others, ended.select(others.columns)]).sort("unique_id"), notes
 
 
 def schema(need: int, gaps: str) -> pa.DataFrameSchema:

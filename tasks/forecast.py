@@ -11,19 +11,20 @@ from prefect import task
 from rnn_model.artefact import open_checked, write_file
 from rnn_model.checkpoint import ModelCard, load_model, weights_digest
 from rnn_model.config import HORIZON_LIMIT
-from rnn_model.errors import ConfigError, DataError, IntegrityError
+from rnn_model.errors import ConfigError, IntegrityError
 from rnn_model.forecasting import check_horizon
 from rnn_model.network import Network
-from tasks.answers import Answers, answer_series
-from tasks.batches import CSV, LEFT_OUT, Edition, csv_bytes, intact, parquet_bytes, publish_edition
+from tasks.answers import Answers, Asked, answer_series
+from tasks.batches import CSV, LEFT_OUT, Edition, csv_bytes, intact, notes_of, parquet_bytes, publish_edition
 from tasks.champion import champion
 from tasks.config import ForecastConfig, HorizonConfig, StepsConfig, TrackingConfig
 from tasks.connection import whole_run_id
 from tasks.forecast_log import Batch, read_log
 from tasks.forecaster import check_freq
-from tasks.frequency import ANY, parse_moment, stated_periods
+from tasks.frequency import ANY, parse_frequency, parse_moment, stated_periods
 from tasks.handles import CHAMPION, Dataset, Forecast, Pinned
 from tasks.progress import show_table
+from tasks.refusal import Allowed, places, refusal
 from tasks.registry import checked, contents, registry_name, run_key, store
 from tasks.series_config import TargetConfig
 from tasks.terminal import counted
@@ -122,7 +123,7 @@ def forecast_dataset(
     check_horizon(card.horizon, horizon)
     edition = Edition(
         name=target.title,
-        key=forecast_key(dataset, pinned, card, horizon, config, target.as_of),
+        key=forecast_key(dataset, pinned, card, horizon, config, target),
         dataset=dataset,
         pinned=pinned,
         horizon=horizon,
@@ -134,8 +135,8 @@ def forecast_dataset(
     if known and not force and intact(known):
         return told(known, "already", config.csv, dataset.notes)
     rows = pl.read_parquet(open_checked(dataset.folder) / dataset.data.name)
-    answers = answer_series(network, card, rows, dataset, horizon, config)
-    stop_if_too_many(dataset.name, answers, rows["unique_id"].n_unique(), target.max_quarantined)
+    answers = answer_series(network, card, rows, dataset, Asked(horizon, config, target.age))
+    stop_if_too_many(dataset, rows, answers, target.max_quarantined)
     batch, result = publish_edition(edition, answers)
     return told(batch, result, config.csv, dataset.notes)
 
@@ -182,27 +183,26 @@ def check_known_then(card: ModelCard, dataset: Dataset, target: TargetConfig) ->
 
 
 def forecast_key(
-    dataset: Dataset, pinned: Pinned, card: ModelCard, horizon: int, config: ForecastConfig, as_of: str | None
+    dataset: Dataset, pinned: Pinned, card: ModelCard, horizon: int, config: ForecastConfig, target: TargetConfig
 ) -> str:
     """What a set of forecasts is known by: equal keys, equal forecasts. A CSV beside them changes none.
 
     `as_of` changes none either, but the log says it of a batch, and who looks back goes by it.
     """
     asked = {"horizon": horizon, "season": dataset.season, "freq": dataset.freq, "version": pinned.version}
-    asked |= {"as_of": as_of}
+    asked |= {"as_of": target.as_of, "ended": target.ended, "max_age": target.max_age}
     asked |= config.model_dump(exclude={"csv"}) | {"card": card.model_dump(mode="json")}
     return run_key(f"{dataset.fingerprint} {pinned.weights}", asked)
 
 
-def stop_if_too_many(name: str, answers: Answers, series: int, allowed: float) -> None:
-    """Raise DataError when the network could not forecast more than the declared share of the series."""
-    share = answers.left_out.height / series
-    if share > allowed:
-        raise DataError(
-            f"{name}: {answers.left_out.height} series cannot be forecast, a share of {share:.0%} (allowed: "
-            f"{allowed:.0%}): {', '.join(sorted(set(answers.left_out['rule'])))}; mend the data, or raise "
-            "--target.max_quarantined"
-        )
+def stop_if_too_many(dataset: Dataset, rows: pl.DataFrame, answers: Answers, allowed: float) -> None:
+    """Raise DataError when no series has a forecast, or more than the declared share have none because of a fault."""
+    faulty, series = answers.unanswered, rows["unique_id"].n_unique()
+    if answers.forecasts.height and faulty.height / series <= allowed:
+        return
+    what = f"{dataset.name}: {faulty.height} of {series} series cannot be forecast"
+    some_left = bool(answers.forecasts.height)
+    raise refusal(what, rows, faulty, parse_frequency(dataset.freq), Allowed(allowed, some_left))
 
 
 def told(batch: Batch, result: str, csv: bool, notes: tuple[str, ...]) -> Forecast:
@@ -215,13 +215,15 @@ def told(batch: Batch, result: str, csv: bool, notes: tuple[str, ...]) -> Foreca
     }[result]
     if csv and not (batch.folder / CSV).is_file():
         sentence += f", without {CSV}; --output FILE.csv writes one"
-    lines = pl.read_parquet(batch.folder / LEFT_OUT).select("unique_id", "path", "rule")
+    lines = pl.read_parquet(batch.folder / LEFT_OUT)
+    where = places(lines)
+    rules = lines.select("unique_id", "path", "rule").iter_rows()
     return Forecast.model_validate(
         {
             "result": result,
             "sentence": sentence,
-            "notes": notes,
-            "left_out": {series: f"{path}: {rule}" for series, path, rule in lines.iter_rows()},
+            "notes": (*notes, *notes_of(batch)),
+            "left_out": {series: f"{path}: {rule}, {where[series]}" for series, path, rule in rules},
             **batch.model_dump(include={"target", "folder", "model", "horizon", "series", "rows", "paths"}),
         }
     )

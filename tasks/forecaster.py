@@ -4,6 +4,7 @@ Free of the orchestrator and the tracker, so that a served model needs neither.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -16,7 +17,9 @@ from rnn_model.forecasting import predict
 from rnn_model.network import Network
 from rnn_model.windows import Floats, Index, Windows
 from tasks.contract import frame_windows, split_rows
+from tasks.ended import AgeRule
 from tasks.frequency import ANY, grid_time, parse_frequency
+from tasks.handles import Account
 
 COLUMNS = ["unique_id", "ds", "cutoff", "y_hat", *DECILES]
 CALIBRATED = 8192  # windows a calibration rests on at most; quantiles need no more
@@ -94,13 +97,33 @@ def check_freq(card: ModelCard, freq: str) -> None:
         raise ConfigError(f"the model was made for freq {card.freq}, the target has {freq}; pretrain one for {freq}")
 
 
+class Sorted(NamedTuple):
+    """Series that the network can forecast, and those that it cannot."""
+
+    used: pl.DataFrame  # unique_id, ds, y on the grid of each series
+    quarantine: pl.DataFrame  # unique_id, rule, at, rows, observed: one line for each series that is left out
+    account: Account
+
+
 def usable_series(rows: pl.DataFrame, card: ModelCard) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rows (unique_id, ds, y) -> those that can be forecast, on their grid, and one line per series that cannot.
 
     One observed value within the network's context is enough. Raises DataError when no series is left.
     """
+    used, quarantine, _ = sort_out(rows, card)
+    if used.is_empty():
+        reasons = ", ".join(sorted(set(quarantine["rule"]))) or "no rows"
+        raise DataError(
+            f"no series can be forecast ({reasons}); "
+            f"bring rows regular at freq {card.freq}, with a value in the last {card.model.context} steps"
+        )
+    return used, quarantine
+
+
+def sort_out(rows: pl.DataFrame, card: ModelCard, age: AgeRule | None = None) -> Sorted:
+    """As `usable_series`, but with none left, too; and without the series that ended long ago, if `age` says so."""
     context = card.model.context
-    used, quarantine, _ = split_rows(rows, parse_frequency(card.freq), card.gaps, 1, context)
+    used, quarantine, account = split_rows(rows, parse_frequency(card.freq), card.gaps, 1, context, age)
     seen = pl.col("y").tail(context).count()  # of nothing but missing values the network could make nothing but zeros
     blind = (
         used.group_by("unique_id", maintain_order=True)
@@ -109,11 +132,4 @@ def usable_series(rows: pl.DataFrame, card: ModelCard) -> tuple[pl.DataFrame, pl
         .with_columns(rule=pl.lit(f"no value in the last {context} steps"))
     )
     used = used.join(blind, on="unique_id", how="anti", maintain_order="left")
-    quarantine = pl.concat([quarantine, blind.select(quarantine.columns)])
-    if used.is_empty():
-        reasons = ", ".join(sorted(set(quarantine["rule"]))) or "no rows"
-        raise DataError(
-            f"no series can be forecast ({reasons}); "
-            f"bring rows regular at freq {card.freq}, with a value in the last {context} steps"
-        )
-    return used, quarantine
+    return Sorted(used, pl.concat([quarantine, blind.select(quarantine.columns)]), account)

@@ -66,9 +66,8 @@ def copied(target: TargetConfig, path: Path, rows: pl.DataFrame) -> TargetConfig
     A copy has unique_id, ds and y alone: groups of series decide about promotion, which is no part of a proof.
     """
     end = rows.select(pl.col("ds").max().dt.to_string("iso")).item()
-    return TargetConfig(
-        path=str(path), freq=target.freq, season=target.season, gaps=target.gaps, as_of=end, max_quarantined=1.0
-    )
+    same = {name: getattr(target, name) for name in ("freq", "season", "gaps", "ended", "max_age")}
+    return TargetConfig(path=str(path), as_of=end, max_quarantined=1.0, **same)
 
 
 def kept_points(split: Split, cutoff: int) -> Ints:

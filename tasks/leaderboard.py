@@ -40,9 +40,9 @@ class BenchmarkSet(Section):
     horizon: int = Field(ge=1, le=HORIZON_LIMIT, description="steps to forecast")
 
     def target(self, path: Path) -> TargetConfig:
-        """The set as a pipeline's target; no series is left out for being short."""
+        """The set as a pipeline's target; no series is left out for being short, or for an end of its own."""
         season = None if parse_frequency(self.freq).season == self.season else self.season
-        return TargetConfig(path=str(path), freq=self.freq, season=season, max_quarantined=1.0)
+        return TargetConfig(path=str(path), freq=self.freq, season=season, max_quarantined=1.0, ended="keep")
 
 
 class Leaderboard(Section):

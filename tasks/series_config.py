@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from rnn_model.config import Section, SyntheticConfig
 from tasks.config import PROJECT, as_value_error
+from tasks.ended import AgeRule, Policy
 from tasks.frequency import ANY, parse_frequency, parse_moment
 
 SAMPLE = PROJECT / "data" / "sample" / "us_macro_quarterly.csv"
@@ -119,6 +120,11 @@ class SeriesConfig(Section):
         return self
 
     @property
+    def age(self) -> AgeRule | None:
+        """None: a series that ended long ago is as good as any to learn from."""
+        return None
+
+    @property
     def given(self) -> bool:
         """Whether it names data of one's own."""
         return self.path is not None or self.query is not None
@@ -160,6 +166,17 @@ class SourceConfig(SeriesConfig):
 class TargetConfig(SeriesConfig):
     """Your series. Without a path or query: the sample that comes with the project."""
 
+    ended: Policy = Field(
+        "auto",
+        description="series whose last value is older than max_age: auto leaves them out where they are at most a "
+        "third, drop always, keep never",
+    )
+    max_age: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="steps a last value may lie before the latest of all; none: by the frequency (28 for D, 6 for MS)",
+    )
     called: str | None = Field(
         None,
         max_length=100,
@@ -172,6 +189,11 @@ class TargetConfig(SeriesConfig):
         if self.query is not None and self.called is None:
             raise ValueError("query was given without called; name the target, e.g. --target.called sales")
         return self
+
+    @property
+    def age(self) -> AgeRule:
+        """What becomes of a series that ended long before the others."""
+        return AgeRule(self.ended, self.max_age)
 
     @property
     def title(self) -> str:

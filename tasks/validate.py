@@ -7,17 +7,15 @@ import polars as pl
 from prefect import task
 
 from rnn_model.artefact import digest_json, open_checked, publish
-from rnn_model.errors import DataError
 from tasks.config import home
 from tasks.contract import content_fingerprint, split_rows
-from tasks.frequency import Frequency, guess_frequency, parse_frequency
+from tasks.ended import ENDED
+from tasks.frequency import parse_frequency
 from tasks.handles import Account, Dataset, Validated
 from tasks.machine import code_digest
 from tasks.progress import show_table
+from tasks.refusal import Allowed, refusal
 from tasks.series_config import SeriesConfig
-from tasks.terminal import counted
-
-OF_FREQUENCY = ("off the frequency", "conflicting duplicate", "coarser than the frequency", "mostly gaps")
 
 
 @task
@@ -41,9 +39,9 @@ def validate_dataset(dataset: Dataset, config: SeriesConfig, need: int, context:
     open_checked(dataset.folder)
     frequency = parse_frequency(dataset.freq)
     raw = pl.read_parquet(dataset.data)
-    used, quarantine, account = split_rows(raw, frequency, config.gaps, need, context)
-    account = account.model_copy(update={"later": dataset.later, "notes": dataset.notes})
-    stop_if_too_many(raw, quarantine, account, config, frequency, dataset)
+    used, quarantine, account = split_rows(raw, frequency, config.gaps, need, context, config.age)
+    account = account.model_copy(update={"later": dataset.later, "notes": (*dataset.notes, *account.notes)})
+    stop_if_too_many(raw, quarantine, account, config, dataset)
     fingerprint = content_fingerprint(used)
     key = digest_json([fingerprint, content_fingerprint(raw), account.model_dump(), code_digest("rnn_model", "tasks")])
 
@@ -66,38 +64,18 @@ def validate_dataset(dataset: Dataset, config: SeriesConfig, need: int, context:
 
 
 def stop_if_too_many(
-    raw: pl.DataFrame,
-    quarantine: pl.DataFrame,
-    account: Account,
-    config: SeriesConfig,
-    frequency: Frequency,
-    dataset: Dataset,
+    raw: pl.DataFrame, quarantine: pl.DataFrame, account: Account, config: SeriesConfig, dataset: Dataset
 ) -> None:
-    """Raise DataError when no series is left, or more than `max_quarantined` of them were set aside."""
-    share = quarantine.height / max(1, account.series_in)
-    if account.series_used and share <= config.max_quarantined:
+    """Raise DataError when no series is left, or more than `max_quarantined` of them break a rule.
+
+    A series that ended is not at fault, and does not count.
+    """
+    faulty = quarantine.filter(pl.col("rule") != ENDED)
+    if account.series_used and faulty.height / account.series_in <= config.max_quarantined:
         return
-    worst = quarantine.group_by("rule").len().sort(["len", "rule"], descending=[True, False])
-    reasons = ", ".join(f"{rule} ({count})" for rule, count in worst.iter_rows())
-    at = pl.col("at").dt.strftime("%Y-%m-%d %H:%M")  # Polars', for years that Python's own dates cannot hold
-    example = quarantine.with_columns(at).row(0, named=True)
-    short = worst["rule"][0].startswith("shorter")
-    remedy = "bring longer series, or shorten --window.horizon" if short else "mend the data"
-    if account.series_used:
-        remedy += f", or raise --{config.section}.max_quarantined"
-    if short or worst["rule"][0] in OF_FREQUENCY:
-        longest = raw.group_by("unique_id").len().sort("len", "unique_id", descending=True)["unique_id"][0]
-        likely = guess_frequency(raw.filter(pl.col("unique_id") == longest)["ds"])
-        if likely != "unknown" and parse_frequency(likely).rhythm != frequency.rhythm:
-            own = f"give --target.freq {likely}" if config.section == "target" else "bring rows of the target's freq"
-            remedy = f"the rows look like freq {likely}: {own}, or {remedy}"
-    where = f"series {example['unique_id']!r} at {example['at']}"
-    raise DataError(
-        f"{dataset.name}: {quarantine.height} of {account.series_in} series set aside (allowed: "
-        f"{config.max_quarantined:.0%}, and one must be left): {reasons}; e.g. {where}, "
-        f"{counted(example['observed'], 'value')} in {counted(example['rows'], 'row')}, freq {frequency.name}; "
-        f"{remedy}"
-    )
+    what = f"{dataset.name}: {faulty.height} of {account.series_in} series set aside"
+    allowed = Allowed(config.max_quarantined, bool(account.series_used), config.section)
+    raise refusal(what, raw, faulty, parse_frequency(dataset.freq), allowed)
 
 
 def account_rows(account: Account) -> list[tuple[str, int]]:

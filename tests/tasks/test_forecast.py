@@ -12,11 +12,13 @@ from rnn_model.checkpoint import load_model, save_model
 from rnn_model.config import DECILES
 from rnn_model.errors import ConfigError, DataError
 from rnn_model.network import build_network
-from tasks.config import ForecastConfig, TrackingConfig
-from tasks.forecast import check_known_then, copy_forecast, pin
+from tasks.config import ForecastConfig, StepsConfig, TrackingConfig
+from tasks.ended import ENDED
+from tasks.forecast import check_known_then, copy_forecast, forecast_dataset, pin
 from tasks.forecast_log import published
 from tasks.forecaster import COLUMNS, forecast_frame
 from tasks.handles import Dataset
+from tasks.ingest import ingest_files
 from tasks.series_config import TargetConfig
 
 # ---- the files
@@ -97,9 +99,9 @@ def test_every_series_is_answered_by_a_path_or_left_out_with_a_reason(make: Make
     paths = dict(frame.select("unique_id", "path").unique().iter_rows())
     assert paths == {"a": "model", "unknown": "new", "few": "short", "spoilt": "naive"}
     assert made.left_out == {
-        "spoilt": "naive: infinite value",
-        "empty": "none: no value at all",
-        "silent": f"none: no value in the last {CONTEXT} steps",
+        "spoilt": "naive: infinite value, at 2024-01-10 00:00, 42 values in 42 rows",
+        "empty": "none: no value at all, at 2024-01-01 00:00, 0 values in 9 rows",
+        "silent": f"none: no value in the last {CONTEXT} steps, at 2024-01-25 00:00, 9 values in 25 rows",
     }
     assert made.paths == {"model": 1, "naive": 1, "new": 1, "short": 1, "none": 2}
     assert set(paths) | set(pl.read_parquet(made.folder / "left_out.parquet")["unique_id"]) == set(odd)
@@ -107,7 +109,7 @@ def test_every_series_is_answered_by_a_path_or_left_out_with_a_reason(make: Make
 
 def test_without_a_fallback_faulty_series_are_left_out(make: Make) -> None:
     made = make({"a": [*WAVE], "spoilt": [*WAVE[:9], INFINITY, *WAVE[10:]]}, ForecastConfig(fallback="none"))
-    assert made.left_out == {"spoilt": "none: infinite value"}
+    assert made.left_out == {"spoilt": "none: infinite value, at 2024-01-10 00:00, 42 values in 42 rows"}
     assert made.paths == {"model": 1, "none": 1}
 
 
@@ -122,11 +124,70 @@ def test_how_many_values_are_short_can_be_declared(make: Make) -> None:
     assert make({"a": [*WAVE]}, ForecastConfig(short=42)).paths == {"model": 1}
 
 
-def test_more_series_left_out_than_allowed_stop_the_run_with_share_and_rule(make: Make) -> None:
-    words = r"1 series cannot be forecast, a share of 25% \(allowed: 20%\): infinite value"
+def test_more_series_left_out_than_allowed_stop_the_run_with_share_rule_and_place(make: Make) -> None:
+    words = (
+        r"sales: 1 of 4 series cannot be forecast \(allowed: 20%, and one must be left\): infinite value \(1\); "
+        r"e\.g\. series 'bad' at 2024-02-12 00:00, 43 values in 43 rows, freq D; mend the data, or raise "
+        r"--target\.max_quarantined$"
+    )
     with pytest.raises(DataError, match=words):
-        make(GOOD | {"bad": [*WAVE, INFINITY]}, max_quarantined=0.2)
+        make(GOOD | {"bad": [*WAVE, INFINITY]}, ForecastConfig(fallback="none"), max_quarantined=0.2)
     assert published("sales") == ()
+
+
+# ---- the fallback
+
+
+def test_the_fallback_answers_where_every_series_is_faulty(make: Make) -> None:
+    made = make({"a": [*WAVE[:-1], INFINITY], "b": [*WAVE, -INFINITY]}, max_quarantined=0)
+    frame = pl.read_parquet(made.data)
+    assert made.paths == {"naive": 2}
+    assert frame.filter(unique_id="b")["y_hat"].to_list() == [8.0, 6.0, 1.0, 7.0]  # the season, from its second day on
+    assert made.notes[0].startswith(
+        "faulty values in 2 series (infinite value), e.g. series 'a' at 2024-02-11 00:00, 42 values in 42 rows; not "
+        "the network but the last season"
+    )
+
+
+@pytest.mark.parametrize("fallback", ["none", "naive"])
+def test_with_no_answer_for_any_series_the_reasons_are_told(make: Make, fallback: str) -> None:
+    spoilt = {"a": [INFINITY, INFINITY, 3.0], "b": [None, None]}
+    with pytest.raises(DataError, match=r"2 of 2 series cannot be forecast .*infinite value.*series 'a' at 2024-01-01"):
+        make(spoilt, ForecastConfig.model_validate({"fallback": fallback}), max_quarantined=1)
+    assert published("sales") == ()
+
+
+# ---- what is told of the data
+
+
+def test_ended_series_are_left_out_and_told_each_time_and_are_no_fault(make: Make) -> None:
+    closed = {"a": [*WAVE], "b": [*WAVE], "shut": [*WAVE[:13]]}  # 29 days before the others
+    for result in ("published", "already"):
+        made = make(closed, max_quarantined=0)
+        assert made.result == result
+        assert made.left_out == {"shut": f"none: {ENDED}, at 2024-01-13 00:00, 13 values in 13 rows"}
+        assert made.notes[0].startswith("1 of 3 series ended more than 28 steps before the latest value ('a'")
+    kept = make(closed, ended="keep")
+    assert kept.paths == {"model": 1, "new": 2}
+    assert "--target.ended drop leaves them out" in kept.notes[0]
+
+
+def test_a_forecast_for_a_time_that_is_past_is_told(make: Make) -> None:
+    made = make({"a": [*WAVE], "late": [*WAVE[:-HORIZON]], "later": [*WAVE[: 1 - HORIZON]]})
+    assert made.notes == (
+        "1 of 3 series forecast for a time that is past: not one of 4 steps lies after the latest cutoff (2024-02-11), "
+        "e.g. 'late' from cutoff 2024-02-07",
+    )
+
+
+def test_equal_rows_are_told(make: Make, target: TargetConfig, model: Path, tmp_path: Path) -> None:
+    assert make({"a": [*WAVE]}).notes == ()
+    once = rows(a=[*WAVE])
+    pl.concat([once, once.tail(2)]).write_parquet(tmp_path / "sales.parquet")
+    dataset = ingest_files(target, "sales", tmp_path / "raw")
+    pinned = pin(str(model), "sales", TrackingConfig())
+    made = forecast_dataset(dataset, target, pinned, StepsConfig(), ForecastConfig(), force=False)
+    assert made.notes == ("2 rows left out as equal duplicate: each stands there once more",)
 
 
 # ---- the horizon

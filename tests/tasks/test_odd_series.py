@@ -36,10 +36,10 @@ SERIES = {  # days from 2024-01-01 on, as a CSV would have them
     "beyond": ["1", "-2e300", "2"],
 }
 LEFT_OUT = {
-    "no value": "none: no value at all",
-    "silent": f"none: no value in the last {CONTEXT} steps",
-    "infinite": "none: infinite value; over 10% of its rows are faulty",
-    "beyond": "none: beyond 1e300; over 10% of its rows are faulty",
+    "no value": "none: no value at all, at 2024-01-01 00:00, 0 values in 40 rows",
+    "silent": f"none: no value in the last {CONTEXT} steps, at 2024-02-21 00:00, 20 values in 52 rows",
+    "infinite": "none: infinite value; over 10% of its rows are faulty, at 2024-01-02 00:00, 3 values in 3 rows",
+    "beyond": "none: beyond 1e300; over 10% of its rows are faulty, at 2024-01-02 00:00, 3 values in 3 rows",
 }
 
 
