@@ -16,10 +16,11 @@ from rnn_model.artefact import held, write_file
 from rnn_model.errors import ConfigError, ServiceError
 from tasks import servers
 from tasks.config import home
-from tasks.connection import masked, migration_lock
+from tasks.connection import masked
 from tasks.postgres import NAME as POSTGRES
 from tasks.postgres import cluster_url, create_databases, start_cluster
 from tasks.progress import bar
+from tasks.schema import make_ready, migration_lock
 from tasks.servers import HOST, Server, answers, check_port, end, finish, launch, python, record, recorded, run_once
 from tasks.team import VARIABLE, connection, database_url, is_shared, locked
 
@@ -162,6 +163,7 @@ def _migrate(url: URL | None, tell: Callable[[str], None]) -> None:
     if url is not None:
         upgrades["Prefect"] = python("-m", "prefect", "server", "database", "upgrade", "-y")
     with _one_machine(url) if url else nullcontext(), migration_lock(_mlflow_store(url)), ExitStack() as ended:
+        make_ready(_mlflow_store(url), upgrades=True)
         running = {}
         for name, command in upgrades.items():
             running[name] = run_once(name, command, _environment(url))

@@ -1,12 +1,11 @@
 """Where MLflow is: addresses without their secrets, a server that has to answer, a store that has to exist."""
 
-import fcntl
 import logging
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import mlflow
@@ -14,19 +13,25 @@ import requests
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from rnn_model.errors import ConfigError, ServiceError
+from rnn_model.errors import CarryoverError, ConfigError, ServiceError
 from tasks.config import TrackingConfig, home
+from tasks.reasons import reason
+from tasks.schema import make_ready, migration_lock
 
 BEGINNING = re.compile("[0-9a-f]{6,31}")  # of the id of a run
 NAMED = 3  # runs named in a sentence, at most
 CHECK_SECONDS = 5.0  # a server that does not answer by then is down
-SETTINGS = {  # the client's own default blocks four minutes on each call while a server is away; these about one
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "6",
+RETURN_SECONDS = 60.0  # how long a command in mid-run waits for a server that went away: that of a restart
+POLL_SECONDS = 1.0
+SETTINGS = {  # the client's own default blocks four minutes on each call while a server is away; these 10 s, 45 s if
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # it takes connections and stays silent
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",  # a server may ask for an hour
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # a server's client would print two lines for each run
 }
+QUIET = ("mlflow.store.db.utils", "mlflow.utils.rest_utils")  # what they log as errors holds SQL and whole answers
 OWN = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 
 
@@ -53,24 +58,33 @@ def masked(uri: str) -> str:
 def connected(config: TrackingConfig) -> Iterator[MlflowClient]:
     """A client whose server answers, for the length of a `with` block; the environment is as it was afterwards.
 
-    Raises ServiceError (69) within seconds when nothing answers.
+    The first block of a command raises within seconds when nothing answers; one within it waits for a server that is
+    being restarted, RETURN_SECONDS. Raises ServiceError (69), or what else the store has against it (tasks/reasons.py).
     """
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     uri, before = tracking_uri(config), {name: os.environ.get(name) for name in (*OWN, *SETTINGS)}
     try:
         for name, value in SETTINGS.items():
             os.environ.setdefault(name, value)
         if uri.startswith("http"):
             uri = _credentials_aside(uri)
-            _check_server(uri)
+            await_server(uri, RETURN_SECONDS if _open_blocks else 0.0)
         mlflow.set_tracking_uri(uri)  # it also sets the variable, which a later flow would take for declared
-        with migration_lock(uri):
-            _check_store(uri)
-        yield MlflowClient()
+        _check_store(uri)
+        _open_blocks.append(uri)
+        try:
+            yield MlflowClient()
+        finally:
+            _open_blocks.pop()
     finally:
         for name, old in before.items():
             os.environ.pop(name, None)
             os.environ |= {name: old} if old is not None else {}
+
+
+_open_blocks: list[str] = []  # the stores of this process's open blocks
 
 
 def _credentials_aside(uri: str) -> str:
@@ -84,34 +98,34 @@ def _credentials_aside(uri: str) -> str:
     return masked(uri)
 
 
-def _check_server(uri: str) -> None:
+def await_server(uri: str, seconds: float) -> None:
+    """Return as soon as the server at an http address says that it is well.
+
+    Raises after `seconds` (0: at once) what keeps it from that: ServiceError, or UnsafeError where it denies.
+    """
+    deadline = time.monotonic() + seconds
+    while (refusal := ping(uri)) is not None:
+        if time.monotonic() > deadline or refusal.exit_code != ServiceError.exit_code:
+            raise refusal
+        time.sleep(POLL_SECONDS)
+
+
+def ping(uri: str) -> CarryoverError | None:
+    """Why a server does not say that it is well; None: it does."""
     try:
-        answer = requests.get(f"{uri.rstrip('/')}/health", timeout=CHECK_SECONDS)
-        answer.raise_for_status()
+        requests.get(f"{uri.rstrip('/')}/health", timeout=CHECK_SECONDS).raise_for_status()
     except requests.RequestException as error:
-        raise ServiceError(
-            f"MLflow at {uri} does not answer ({type(error).__name__}); start it, or unset MLFLOW_TRACKING_URI"
-        ) from None
+        return reason(error, masked(uri))
+    return None
 
 
 def _check_store(uri: str) -> None:
     try:
-        MlflowClient().search_experiments(max_results=1)
+        with migration_lock(uri):
+            make_ready(uri)
+            MlflowClient().search_experiments(max_results=1)
     except Exception as error:  # noqa: BLE001  (every store raises its own kinds, with the address in the text)
-        raise ServiceError(f"MLflow at {masked(uri)} does not answer ({type(error).__name__}); check it") from None
-
-
-@contextmanager
-def migration_lock(uri: str) -> Iterator[None]:
-    """Two first starts on one SQLite file would race in its migrations and can break it: one at a time."""
-    if not uri.startswith("sqlite:///"):
-        yield
-        return
-    database = Path(uri.removeprefix("sqlite:///"))
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with database.with_suffix(".lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        raise reason(error, masked(uri)) from None
 
 
 def is_run_id(name: str) -> bool:
@@ -133,8 +147,7 @@ def whole_run_id(name: str, config: TrackingConfig) -> str:
                 search_all_experiments=True, filter_string=query, max_results=NAMED + 1, output_format="list"
             )
         except MlflowException as error:
-            where = masked(client.tracking_uri)
-            raise ServiceError(f"run {name}: {where} was not searched ({error.error_code}); try again") from None
+            raise reason(error, masked(client.tracking_uri), f"to look for run {name}") from None
     if len(found) > 1:
         some = ", ".join(f"{run.info.run_id} ({run.info.run_name})" for run in found[:NAMED])
         more = " and more" if len(found) > NAMED else ""
