@@ -17,6 +17,7 @@ from typing import Any, ClassVar, NoReturn, get_type_hints
 
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the bars and the last line speak here
 
+import requests
 import yaml
 from prefect import Flow
 from prefect.exceptions import TerminationSignal
@@ -39,6 +40,7 @@ from flows.show import show
 from rnn_model.errors import CarryoverError, ConfigError, ServiceError, UnsafeError, WriteError
 from rnn_model.parallel import announce, is_first
 from tasks.config import home
+from tasks.connection import unanswered
 from tasks.pretrain import assist
 from tasks.servers import shield_embedded
 
@@ -135,10 +137,7 @@ def run(arguments: list[str]) -> int:
     except TerminationSignal:
         return complain(f"terminated; {KEPT}", 143)
     except OSError as error:
-        code = UnsafeError.exit_code if isinstance(error, PermissionError) else WriteError.exit_code
-        return complain(
-            f"{error.filename or home()}: {error.strerror}; choose a place that can be read and written", code
-        )
+        return complain(*refused_place(error))
     except Exception as error:  # the last line of defence: a traceback belongs in the log file
         logging.getLogger("carryover").exception("unexpected failure")
         words = str(error).splitlines()[0] if str(error) else "no message"
@@ -148,6 +147,16 @@ def run(arguments: list[str]) -> int:
             )
         embedded = "ephemeral Prefect API" in words
         return complain(f"{type(error).__name__}: {words} (details: {log})", ServiceError.exit_code if embedded else 1)
+
+
+def refused_place(error: OSError) -> tuple[str, int]:
+    """What is said of a file or a server that an error of the system is about, and the exit code."""
+    if isinstance(error, requests.RequestException):  # an OSError without a file
+        known = unanswered(error)
+        return str(known), known.exit_code
+    code = UnsafeError.exit_code if isinstance(error, PermissionError) else WriteError.exit_code
+    cause = error.strerror or type(error).__name__
+    return f"{error.filename or home()}: {cause}; choose a place that can be read and written", code
 
 
 def execute(name: str, options: list[str]) -> int:

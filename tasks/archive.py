@@ -10,10 +10,11 @@ from mlflow.tracking import MlflowClient
 from pydantic import Field
 
 from rnn_model.config import Section
-from rnn_model.errors import ConfigError, IntegrityError, ServiceError
+from rnn_model.errors import ConfigError, IntegrityError
 from tasks.config import TrackingConfig
 from tasks.connection import connected, masked, whole_run_id
 from tasks.download import fetch, keep
+from tasks.reasons import is_absent, is_away, is_gone, reason
 
 UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
 
@@ -49,7 +50,7 @@ def recall(run_id: str, artefact: str, config: TrackingConfig) -> Record:
                     f"run {run_id!r} is not in {store}; name a run id that MLflow shows there (6 digits will do), or "
                     "another store with --tracking.uri"
                 ) from None
-            raise ServiceError(f"run {run_id}: {store} did not give it ({error.error_code}); try again") from None
+            raise reason(error, store, f"to give run {run_id}") from None
     tags = dict(found.data.tags)
     return Record(
         run_id=run_id,
@@ -69,6 +70,7 @@ def _content(client: MlflowClient, run_id: str, artefact: str) -> dict[str, Any]
     try:
         return dict(mlflow.artifacts.load_dict(f"runs:/{run_id}/{artefact}"))
     except (OSError, ValueError, TypeError, RecursionError, MlflowException) as error:
+        _refuse_unanswered(error, run_id)
         raise IntegrityError(
             f"run {run_id}: {artefact} cannot be read ({type(error).__name__}); run its flow anew"
         ) from None
@@ -85,6 +87,14 @@ def fetch_folder(run_id: str, name: str, config: TrackingConfig) -> Path:
             local, here = fetch(place, temporary)
             return local if here else keep(local, f"{name}s")
         except (OSError, MlflowException) as error:
+            _refuse_unanswered(error, run_id)
             raise IntegrityError(
                 f"run {run_id}: {name} cannot be read ({type(error).__name__}); run its flow anew"
             ) from None
+
+
+def _refuse_unanswered(error: Exception, run_id: str) -> None:
+    """A store that was not reached says nothing of what it holds. Raises ServiceError, or what else it has against
+    the request."""
+    if isinstance(error, OSError | MlflowException) and not is_gone(error) and is_away(error) and not is_absent(error):
+        raise reason(error, masked(mlflow.get_tracking_uri()), f"to give the files of run {run_id}") from None

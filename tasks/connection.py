@@ -119,6 +119,11 @@ def ping(uri: str) -> CarryoverError | None:
     return None
 
 
+def unanswered(error: requests.RequestException) -> CarryoverError:
+    """What is said of an error of the client's library that nothing else has a word for."""
+    return reason(error, masked(str(error.request.url)) if error.request is not None else "its server")
+
+
 def _check_store(uri: str) -> None:
     try:
         with migration_lock(uri):

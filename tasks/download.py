@@ -12,8 +12,10 @@ from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
 from rnn_model.artefact import MANIFEST, digest_json, open_checked, publish, read_manifest
 from rnn_model.checkpoint import CARD
-from rnn_model.errors import ConfigError, IntegrityError, ServiceError
+from rnn_model.errors import ConfigError, IntegrityError
 from tasks.config import home
+from tasks.connection import masked
+from tasks.reasons import is_gone, reason
 
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND", "BAD_REQUEST")
 
@@ -29,14 +31,12 @@ def download_model(name: str, places: Sequence[str]) -> Path:
         with tempfile.TemporaryDirectory(prefix="carryover-") as temporary:
             try:
                 local, here = fetch(place, temporary)
-            except MlflowException as error:
-                if error.error_code not in ABSENT:
-                    raise ServiceError(
-                        f"model {name!r}: MLflow did not give it ({error.error_code}); try again"
-                    ) from None
+            except (OSError, MlflowException) as error:
+                if is_gone(error):
+                    raise IntegrityError(f"model {name!r}: its files are gone from the store; make it anew") from None
+                if getattr(error, "error_code", "") not in ABSENT:
+                    raise reason(error, masked(mlflow.get_tracking_uri()), f"to give model {name!r}") from None
                 continue
-            except OSError as error:
-                raise IntegrityError(f"model {name!r}: its files are gone from the store ({error.strerror})") from None
             if found := list(local.rglob(CARD)):
                 return open_checked(found[0].parent) if here else keep(found[0].parent, "models")
     if name.startswith("models:/") and not name.startswith("models:/m-"):

@@ -45,7 +45,7 @@ STORE: tuple[tuple[str, Kind, str], ...] = (  # words in lower case, the error's
     (
         r"readonly database|read-only file system|permission denied: ",
         UnsafeError,
-        f"cannot be written by this user; give the file and its folder to this user, {OTHER}",
+        f"is closed to this user; give the file and its folder to this user, {OTHER}",
     ),
     (
         r"not a database|disk image is malformed|file is encrypted",
@@ -104,14 +104,14 @@ SERVER: tuple[tuple[str, Kind, str], ...] = (
         "broke off the connection; see its log, then run it again",
     ),
     (
-        r"not in a valid json format|<!doctype html|<html|expecting value|jsondecodeerror|unterminated string",
-        ServiceError,
-        "answers something that is no answer of MLflow; correct the address (a proxy or a login page?)",
-    ),
-    (
         r"endpoint_not_found|error code 404 !=|404 client error",
         ServiceError,
         "answers, but not as MLflow does (404); correct the address, with its path",
+    ),
+    (
+        r"not in a valid json format|<!doctype html|<html|expecting value|jsondecodeerror|unterminated string",
+        ServiceError,
+        "answers something that is no answer of MLflow; correct the address (a proxy or a login page?)",
     ),
 )
 REQUEST: tuple[tuple[str, Kind, str], ...] = (
@@ -181,8 +181,14 @@ def is_wrong(error: BaseException) -> bool:
 
 
 def is_absent(error: BaseException) -> bool:
-    """Whether the store answers that it has no such thing; a server that is no MLflow has none either."""
+    """Whether the store answers that it has no such thing."""
     return isinstance(error, MlflowException) and error.error_code in ABSENT
+
+
+def is_gone(error: BaseException) -> bool:
+    """Whether a file is no more where the store says that it is."""
+    answer = getattr(error, "response", None)
+    return isinstance(error, FileNotFoundError | NotADirectoryError) or getattr(answer, "status_code", 0) == 404
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import mlflow
 import polars as pl
 from matplotlib.figure import Figure
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Experiment, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 from mlflow.tracking import MlflowClient
@@ -236,7 +236,7 @@ def _active(run: Run) -> Iterator[None]:
 def _experiment(client: MlflowClient, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is not None:
-        return str(found.experiment_id)
+        return _active_experiment(found, client)
     local = client.tracking_uri.startswith("sqlite")  # else the server's own artefact root
     place = (home() / "mlartifacts" / name).as_uri() if local else None
     try:
@@ -246,7 +246,18 @@ def _experiment(client: MlflowClient, name: str) -> str:
         found = client.get_experiment_by_name(name)
         if found is None:
             raise
-        return str(found.experiment_id)
+        return _active_experiment(found, client)
+
+
+def _active_experiment(found: Experiment, client: MlflowClient) -> str:
+    """The number of an experiment. Raises ConfigError for one in the store's bin."""
+    if found.lifecycle_stage != "active":
+        where = masked(client.tracking_uri)
+        raise ConfigError(
+            f"experiment {found.name!r} was deleted in {where}; MLFLOW_TRACKING_URI={where} mlflow experiments restore "
+            f"--experiment-id {found.experiment_id} brings it back, or name another with --tracking.experiment"
+        )
+    return str(found.experiment_id)
 
 
 def _origin() -> dict[str, str]:
