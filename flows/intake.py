@@ -22,25 +22,24 @@ class Given(NamedTuple):
     work: Work
 
 
-def take_in(command: str, sections: Mapping[str, Any], plainly: bool = False) -> Given:
+def take_in(command: str, sections: Mapping[str, Any]) -> Given:
     """Read the target and find the model to start from, while no run is open: a wrong path leaves none behind.
 
-    `sections` are the flow's parameters, the target resolved. `plainly`: without Prefect. Raises ServiceError for a
-    store that does not answer, DataError for the files, ConfigError or IntegrityError for a model.
+    `sections` are the flow's parameters, the target resolved. Raises ServiceError for a store that does not
+    answer, DataError for the files, ConfigError or IntegrityError for a model.
     """
-    contact, read, find = (reach.fn, ingest.fn, start_from.fn) if plainly else (reach, ingest, start_from)
     target, tracking = sections["target"], sections["tracking"]
-    store = contact(tracking)
-    raw = read(target, target.name)
+    store = reach(tracking)
+    raw = ingest(target, target.name)
     name, network = origin(sections)
-    start = None if name is None else find(name, tracking, network)
+    start = None if name is None else start_from(name, tracking, network)
     parts = [raw.content, start.weights if start else NOTHING]
     rival = sections["gate"].champion if "gate" in sections else None
     if rival not in (None, NOTHING):
-        parts.append(find(rival, tracking).weights)
+        parts.append(start_from(rival, tracking).weights)
     source = None
     if needs_source(sections, start):
-        source = read(sections["source"], "source")
+        source = ingest(sections["source"], "source")
         parts.append(source.content)
     return Given(raw, source, start, name_work(command, sections, store, " ".join(parts)))
 
@@ -64,6 +63,6 @@ def done_before(command: str, parameters: Mapping[str, Any]) -> Outcome | None:
         return None
     sections = {name: value for name, value in parameters.items() if name != "force"}
     sections["target"] = sections["target"].resolved()
-    if not has_finished(settings_key(command, sections, reach.fn(sections["tracking"]))):
+    if not has_finished(settings_key(command, sections, reach(sections["tracking"]))):
         return None
-    return find_outcome(take_in(command, sections, plainly=True).work, sections["tracking"])
+    return find_outcome(take_in(command, sections).work, sections["tracking"])

@@ -115,7 +115,7 @@ def run_all(units: list[Unit], runner: RunnerConfig) -> tuple[UnitResult, ...]:
     stop = units[0].folder / "stop"
     with task_runner(runner) as pool:
         try:
-            futures = [pool.submit(run_unit, parameters={"unit": unit}) for unit in units]
+            futures = [pool.submit(run_unit.task, parameters={"unit": unit}) for unit in units]
             return tuple(future.result() for future in futures)
         except BaseException:
             stop.parent.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,11 @@ QUANTILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 MEDIAN = QUANTILES.index(0.5)
 DECILES = tuple(map(str, QUANTILES))  # as columns of a forecast
 HORIZON_LIMIT = 512  # steps: the longest horizon that can be asked for
+LONG_SEASON = {24: 168, 7: 364, 13: 52, 48: 336, 96: 672}  # a day inside a week; a week, or a quarter, inside a year
+Strategy = Literal[
+    "zero-shot", "full", "biases", "head", "gradual", "l2", "scratch", "average", "mirrored", "ensemble"
+]  # new ones last: figures give colours in this order
+TUNED: tuple[Strategy, ...] = ("full", "mirrored", "l2", "gradual", "biases", "head")  # what an average can be made of
 
 
 class Section(BaseModel):

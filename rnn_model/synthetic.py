@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rnn_model.config import LONG_SEASON
 from rnn_model.windows import Ints
 
 Rng = np.random.Generator
@@ -19,7 +20,6 @@ Family = Callable[[Rng, Ints, Ints, int], Array]
 DRIFTING = 0.08  # of the seasons of twelve steps or more
 EVOLVING = 0.35  # of the seasons become another over time, and perhaps back again
 SLOW, SHORT = 4, 128  # up to this season, and so many points: yearly and quarterly data, which mostly grow
-LONG_SEASON = {24: 168, 7: 364, 13: 52, 48: 336, 96: 672}  # a day inside a week; a week, or a quarter, inside a year
 
 
 def column(values: npt.ArrayLike) -> npt.NDArray[Any]:

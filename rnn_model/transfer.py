@@ -9,13 +9,13 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import itemgetter
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rnn_model.config import FitConfig
+from rnn_model.config import TUNED, FitConfig, Strategy
 from rnn_model.forecasting import rests_on_zero
 from rnn_model.network import Ensemble, Network, build_network, members_of, own_name
 from rnn_model.seeding import torch_rng
@@ -23,9 +23,6 @@ from rnn_model.training import FitResult, Material, Progress, Watch, fit
 from rnn_model.validation import mean_loss, set_residual_spread, validate, window_losses
 from rnn_model.windows import Batch, Ints
 
-Strategy = Literal[
-    "zero-shot", "full", "biases", "head", "gradual", "l2", "scratch", "average", "mirrored", "ensemble"
-]  # new ones last: figures give colours in this order
 RATE = {
     "full": 1.0,
     "mirrored": 1.0,
@@ -47,7 +44,6 @@ NEAREST: tuple[Strategy, ...] = (  # to zero-shot first
     "scratch",
 )
 COMBINED: tuple[Strategy, ...] = ("average", "ensemble")  # made from other candidates, in this order
-TUNED: tuple[Strategy, ...] = ("full", "mirrored", "l2", "gradual", "biases", "head")  # what an average can be made of
 PULL = 10.0  # of strategy l2: decay towards the pretrained weights, in place of AdamW's towards zero
 EVIDENCE = 2.0  # standard errors that a gain has to exceed: of several candidates one is soon ahead by chance
 SHARES = (0.25, 0.5, 0.75)  # of the tuned weights, tried by an average

@@ -6,10 +6,6 @@ from typing import Literal
 from uuid import NAMESPACE_URL, uuid5
 
 from mlflow.tracking import MlflowClient
-from prefect import get_client
-from prefect.events import emit_event
-from prefect.events.filters import EventFilter, EventIDFilter
-from prefect.settings import PREFECT_API_URL
 
 from rnn_model.artefact import held
 from rnn_model.errors import ServiceError
@@ -32,6 +28,11 @@ def tell(name: str, alarm: str, payload: Mapping[str, object], run: Run) -> Told
     again after a crash in between is the same event. Without a server there is nobody to tell. Raises ServiceError
     for an event that did not arrive; BusyError (75) while another process is telling.
     """
+    from prefect import get_client
+    from prefect.events import emit_event
+    from prefect.events.filters import EventFilter, EventIDFilter
+    from prefect.settings import PREFECT_API_URL
+
     with held(home() / "monitor" / name):
         if announced(run, alarm):
             return "before"

@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import Literal
 
 import polars as pl
-from prefect import task
 from pydantic import Field
 from rich.table import Table
 
@@ -14,6 +13,7 @@ from tasks.frequency import parse_frequency, parse_moment
 from tasks.handles import Outcome
 from tasks.progress import show_table
 from tasks.series_config import SourceConfig
+from tasks.step import step
 from tasks.terminal import counted, print_plainly
 
 Step = Literal["d", "w", "mo", "q", "y"]
@@ -87,7 +87,7 @@ def day_of(as_of: str, outcome: Outcome) -> Day:
     )
 
 
-@task
+@step
 def summarise(days: tuple[Day, ...], wanted: tuple[str, ...]) -> Backfill:
     """All days side by side, shown as an artifact."""
     done = Backfill(days=days, left=wanted[len(days) :])

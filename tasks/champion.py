@@ -15,7 +15,6 @@ from typing import Literal
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from prefect import task
 from tqdm import tqdm
 
 from rnn_model.errors import BusyError, ConfigError, IntegrityError
@@ -24,10 +23,11 @@ from tasks.config import TrackingConfig
 from tasks.handles import Champion, Decision, Promotion, Run, Version
 from tasks.ledger import Entry, Ledger, append, read_ledger
 from tasks.registry import ALIAS, GONE, READY, aliased, checked, find_version, ledger_path, locked, registry_name, store
+from tasks.step import step
 from tasks.tracking import set_tags
 
 
-@task
+@step
 def promote_model(
     version: Version, expected: Champion | None, decision: Decision, key: str, config: TrackingConfig, parent: Run
 ) -> Promotion:
@@ -38,7 +38,7 @@ def promote_model(
     return done
 
 
-@task
+@step
 def roll_back(name: str, to: int | None, reason: str, config: TrackingConfig) -> Promotion:
     """As `rollback`."""
     return rollback(name, to, reason, config)

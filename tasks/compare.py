@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Literal
 
-from prefect import task
 from pydantic import Field
 from rich.table import Table
 
@@ -18,6 +17,7 @@ from tasks.judgement import Evidence, certainty, gather, in_words, is_proven, ob
 from tasks.pairing import read_groups, read_scored
 from tasks.progress import show_table
 from tasks.series_config import TargetConfig
+from tasks.step import step
 from tasks.terminal import print_plainly
 from tasks.tracking import describe, log_metrics, log_table, set_tags
 
@@ -55,7 +55,7 @@ class Comparison(Section):
     effects: tuple[Effect, ...]
 
 
-@task
+@step
 def find_backtest(name: str, config: TrackingConfig) -> Backtested | None:
     """The backtest that a run (or its parent) holds, and which model of it is meant; None for what is no such run.
 
@@ -88,7 +88,7 @@ def check_idle(target: TargetConfig, window: WindowConfig, backtest: BacktestCon
         )
 
 
-@task
+@step
 def compare_models(first: Backtested, second: Backtested, config: JudgingConfig, run: Run) -> Comparison:
     """The difference on windows that both were scored on. Raises ConfigError where the windows, or the data, differ."""
     old, new = (read_scored(m.folder, m.model, m.fingerprint, m.title) for m in (first, second))

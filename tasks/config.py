@@ -10,9 +10,8 @@ from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from rnn_model.config import HORIZON_LIMIT, FitConfig, Section
+from rnn_model.config import HORIZON_LIMIT, TUNED, FitConfig, Section, Strategy
 from rnn_model.errors import CarryoverError
-from rnn_model.transfer import TUNED, Strategy
 
 PROJECT = Path(__file__).resolve().parents[1]
 BASE, BASE_FOLDER = "base", PROJECT / "data" / "base"  # the model that comes with the project, and where it stands

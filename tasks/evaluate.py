@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from prefect import task
 
 from rnn_model.artefact import digest_json, open_checked, publish
 from rnn_model.checkpoint import load_model
@@ -29,6 +28,7 @@ from tasks.metrics import (
 )
 from tasks.progress import bar, show_table
 from tasks.segments import KINDS, segments
+from tasks.step import step
 from tasks.tracking import child, compare_page, describe, log_folder, log_metrics, log_params, log_table, set_tags
 from tasks.window import check_unseen, open_windows
 
@@ -54,7 +54,7 @@ class Bench:
         return pl.concat(parts)
 
 
-@task
+@step
 def backtest_models(
     dataset: Dataset, handle: WindowSet, models: tuple[Model, ...], config: BacktestConfig, parent: Run
 ) -> Evaluation:

@@ -13,8 +13,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from rnn_model.config import QUANTILES
-from rnn_model.transfer import Strategy
+from rnn_model.config import QUANTILES, Strategy
 from tasks.handles import Effect, Selection
 from tasks.intervals import Interval
 from tasks.metrics import calibration, per_step

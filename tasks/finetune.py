@@ -4,14 +4,14 @@ import math
 from collections.abc import Callable, Sequence
 
 import polars as pl
-from prefect import task
 
 from rnn_model.artefact import digest_json
 from rnn_model.calibration import Calibration
 from rnn_model.checkpoint import ModelCard, load_model, save_model, weights_digest
+from rnn_model.config import Strategy
 from rnn_model.errors import ConfigError
 from rnn_model.training import Material
-from rnn_model.transfer import COMBINED, Candidate, Strategy, combine, select, tune, tuned_rate
+from rnn_model.transfer import COMBINED, Candidate, combine, select, tune, tuned_rate
 from rnn_model.validation import validate
 from rnn_model.windows import (
     HELD_OUT,
@@ -28,6 +28,7 @@ from tasks.config import FinetuneConfig, home
 from tasks.forecaster import calibrate_network, check_freq
 from tasks.handles import Contender, Dataset, Model, Run, Selection, WindowSet
 from tasks.progress import show_table, training_progress, training_record
+from tasks.step import step
 from tasks.terminal import counted
 from tasks.tracking import child, log_metrics, log_params, set_tags
 from tasks.window import open_windows
@@ -35,7 +36,7 @@ from tasks.window import open_windows
 FEWEST_WINDOWS = 10  # with fewer training windows nothing is tuned
 
 
-@task
+@step
 def finetune_model(
     dataset: Dataset, handle: WindowSet, base: Model, config: FinetuneConfig, seed: int, parent: Run
 ) -> Selection:

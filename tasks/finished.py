@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from prefect import task
 from pydantic import Field
 
 from rnn_model.artefact import digest_json, held, open_checked, publish
@@ -21,6 +20,7 @@ from tasks.connection import connected, masked
 from tasks.handles import Outcome
 from tasks.registry import run_key
 from tasks.servers import store_behind
+from tasks.step import step
 
 FILE = "outcome.json"
 
@@ -32,7 +32,7 @@ class Work(Section):
     folder: Path = Field(description="outcomes/SETTINGS-KEY, 16 digits each")
 
 
-@task
+@step
 def reach(config: TrackingConfig) -> str:
     """Address of the store, without its secrets; the data folder's own store is itself behind its server, too.
 

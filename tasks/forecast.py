@@ -6,7 +6,6 @@ from pathlib import Path
 
 import polars as pl
 import yaml
-from prefect import task
 
 from rnn_model.artefact import open_checked, write_file
 from rnn_model.checkpoint import ModelCard, load_model, weights_digest
@@ -27,19 +26,20 @@ from tasks.progress import show_table
 from tasks.refusal import Allowed, places, refusal
 from tasks.registry import checked, contents, registry_name, run_key, store
 from tasks.series_config import TargetConfig
+from tasks.step import step
 from tasks.terminal import counted
 from tasks.tracking import fetch_model
 
 REGISTERED = re.compile(r"models:/([^/@]+)(?:/([0-9]+)|@champion)")
 
 
-@task
+@step
 def pin_model(name: str, target: str, tracking: TrackingConfig) -> Pinned:
     """As `pin`."""
     return pin(name, target, tracking)
 
 
-@task
+@step
 def publish_forecasts(
     dataset: Dataset, target: TargetConfig, pinned: Pinned, steps: StepsConfig, config: ForecastConfig, force: bool
 ) -> Forecast:
@@ -51,7 +51,7 @@ def publish_forecasts(
     return made
 
 
-@task
+@step
 def copy_forecast(made: Forecast, output: Path) -> Forecast:
     """The published forecasts once more, as the Parquet or CSV file that was asked for. Raises WriteError."""
     frame = pl.read_parquet(open_checked(made.folder) / made.data.name)

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 import polars as pl
 
+from rnn_model.config import LONG_SEASON
 from rnn_model.errors import ConfigError
-from rnn_model.synthetic import LONG_SEASON
 
 FIXED = {  # microseconds
     "s": 1_000_000,

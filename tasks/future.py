@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
-from prefect import task
 from pydantic import Field
 
 from rnn_model.artefact import open_checked, publish
@@ -20,6 +19,7 @@ from tasks.contract import content_fingerprint
 from tasks.frequency import grid_time, parse_frequency
 from tasks.handles import Dataset, WindowSet
 from tasks.series_config import TargetConfig
+from tasks.step import step
 from tasks.window import open_windows
 
 KINDS = ("mixed", "wild", "missing", "zero")  # what becomes of a series after the cutoff, in turns
@@ -45,7 +45,7 @@ class Limits(NamedTuple):
     longest: int  # points with which it takes part in nothing up to the cutoff, and has nothing to fit or choose on
 
 
-@task
+@step
 def change_future(
     raw: Dataset, used: Dataset, handle: WindowSet, target: TargetConfig, cutoff: int, seed: int
 ) -> Future:

@@ -3,20 +3,19 @@
 The rule and its words stand in judgement.py.
 """
 
-from prefect import task
-
 from rnn_model.errors import ConfigError
 from tasks.config import GateConfig
 from tasks.handles import CHAMPION, Decision, Evaluation, Run, Standing
 from tasks.judgement import judge, rows
 from tasks.pairing import Scored, read_groups, read_scored
 from tasks.progress import show_table
+from tasks.step import step
 from tasks.tracking import log_metrics, log_table, set_tags
 
 NAIVE = "SeasonalNaive"  # what a challenger has to beat where there is no champion
 
 
-@task
+@step
 def decide(evaluation: Evaluation, challenger: str, standing: Standing, config: GateConfig, parent: Run) -> Decision:
     """Hold the challenger against the champion, or the seasonal naive where there is none; logged and shown.
 

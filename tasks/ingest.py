@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
-from prefect import task
 
 from rnn_model.artefact import publish
 from rnn_model.errors import DataError
@@ -18,6 +17,7 @@ from tasks.labels import labels_of, publish_labels
 from tasks.objects import read_objects
 from tasks.query import read_query
 from tasks.series_config import SeriesConfig
+from tasks.step import step
 from tasks.values import NAMES
 
 
@@ -28,7 +28,7 @@ class Rows(NamedTuple):
     notes: tuple[str, ...]  # what a person has to know of how they were read
 
 
-@task
+@step
 def ingest(config: SeriesConfig, name: str) -> Dataset:
     """Read what the config names and publish the rows under data/raw.
 

@@ -4,7 +4,6 @@ import math
 from pathlib import Path
 from typing import Annotated
 
-from prefect import task
 from pydantic import AfterValidator, Field, ValidationError
 from rich.table import Table
 
@@ -17,6 +16,7 @@ from tasks.handles import Outcome, Run
 from tasks.metrics import ranked
 from tasks.progress import show_table
 from tasks.series_config import TargetConfig
+from tasks.step import step
 from tasks.terminal import print_plainly
 from tasks.tracking import log_metrics, log_table
 
@@ -77,7 +77,7 @@ def read_sets(folder: Path, wanted: tuple[str, ...]) -> dict[str, BenchmarkSet]:
     return chosen
 
 
-@task
+@step
 def rank(outcomes: dict[str, Outcome], run: Run) -> Leaderboard:
     """All outcomes side by side, logged to `run` and shown as an artifact."""
     scores = {name: scores_of(outcome) for name, outcome in outcomes.items()}

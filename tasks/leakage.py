@@ -6,7 +6,6 @@ that was changed can have been read.
 
 from typing import Any
 
-from prefect import task
 from pydantic import Field
 from rich.table import Table
 
@@ -17,6 +16,7 @@ from tasks.evidence import Carried, Look, by_model, evidence, forecasts
 from tasks.future import Future
 from tasks.handles import Run
 from tasks.progress import show_table
+from tasks.step import step
 from tasks.terminal import counted, print_plainly
 from tasks.tracking import describe, log_metrics, log_table, set_tags
 
@@ -69,7 +69,7 @@ class Proof(Section):
         return f"leak: {where}: {first.difference}; {len(self.leaks)} of {len(self.findings)} comparisons differ"
 
 
-@task
+@step
 def compare(untouched: Carried, other: Carried, future: Future) -> tuple[Finding, ...]:
     """Both runs, stage by stage. `other` is the run whose data was changed after `future.cutoff`."""
     return compared(untouched, other, future)
@@ -119,7 +119,7 @@ def _moved(before: Look, after: Look) -> int:
     return 0 if still else len(old)
 
 
-@task
+@step
 def conclude(findings: tuple[Finding, ...], run: Run) -> Proof:
     """Log the proof, show it as an artifact and in the terminal. Raises LeakError (76) where it does not hold."""
     proof = Proof(run=run, findings=findings)

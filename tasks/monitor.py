@@ -3,7 +3,6 @@
 from typing import Any
 
 import polars as pl
-from prefect import task
 
 from rnn_model.errors import ConfigError
 from tasks.accuracy import MEANING
@@ -17,11 +16,12 @@ from tasks.progress import show_note, show_table
 from tasks.promise import Promise, fetch_promise
 from tasks.segments import KINDS, segments
 from tasks.series_config import TargetConfig
+from tasks.step import step
 from tasks.tracking import describe, log_metrics, log_table, set_tags
 from tasks.watch import COVERS, HALF, WAITING, Monitored, Seen, Trial, assess, check_alike, look
 
 
-@task
+@step
 def monitor_forecasts(
     raw: Dataset, truth: Validated, target: TargetConfig, config: MonitorConfig, tracking: TrackingConfig, run: Run
 ) -> Monitored:

@@ -1,13 +1,11 @@
 """Pretraining: a corpus of windows in, a model folder out, every validation logged."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 import torch
-from prefect import task
-from prefect.client.schemas.objects import State
 
 from rnn_model.artefact import digest_json, held, open_checked
 from rnn_model.checkpoint import ModelCard, load_model, read_record, save_model, weights_digest
@@ -25,12 +23,16 @@ from tasks.contract import frame_windows
 from tasks.handles import Corpus, Dataset, Model, Run
 from tasks.machine import code_digest
 from tasks.progress import advance, bar, replay_history, show_table, training_progress, training_record
+from tasks.step import step
 from tasks.tracking import child, fetch_model, log_folder, log_metrics, log_params
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
 
 STRETCH, VARIED = 12, 8  # values that tell two series apart, and how many of them have to be distinct
 
 
-@task
+@step
 def synthesise(config: SyntheticConfig, freq: str, periods: tuple[int, int], longest: int, seed: int) -> Corpus:
     """The synthetic corpus for a frequency, under data/windows; made once for equal arguments.
 
@@ -48,7 +50,7 @@ def synthesise(config: SyntheticConfig, freq: str, periods: tuple[int, int], lon
     return Corpus(folder=folder, fingerprint=key, name="synthetic", freq=freq, periods=periods, series=config.series)
 
 
-@task
+@step
 def collect(source: Dataset, target: Dataset | None) -> Corpus:
     """A real collection as a corpus, without the series that also stand in the target."""
     return collect_windows(source, target, home() / "windows")
@@ -98,7 +100,7 @@ def stretches(frame: pl.DataFrame) -> dict[str, "np.ndarray[Any, np.dtype[np.uin
     return out
 
 
-@task
+@step
 def pretrain_model(
     corpus: Corpus, model: ModelConfig, config: FitConfig, horizon: int, seed: int, parent: Run
 ) -> Model:
@@ -148,7 +150,7 @@ def pretrain_model(
     return Model(folder=folder, weights=weights_digest(made), strategy="pretrain", context=model.context, run=run)
 
 
-@task(retries=2, retry_delay_seconds=5, retry_condition_fn=lambda _task, _run, state: is_service_error(state))
+@step(retries=2, retry_delay_seconds=5, retry_condition_fn=lambda _task, _run, state: is_service_error(state))
 def start_from(name: str, config: TrackingConfig, asked: ModelConfig | None = None) -> Model:
     """A model that is already there, in place of pretraining: a folder, an MLflow address or a run id.
 
@@ -166,7 +168,7 @@ def start_from(name: str, config: TrackingConfig, asked: ModelConfig | None = No
     return Model(folder=folder, weights=weights_digest(network), strategy=card.strategy, context=card.model.context)
 
 
-def is_service_error(state: State[Any]) -> bool:
+def is_service_error(state: "State[Any]") -> bool:
     """Whether a task failed because a server did not answer: the only failure worth another try."""
     return isinstance(state.result(raise_on_failure=False), ServiceError)
 

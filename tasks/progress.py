@@ -7,33 +7,25 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import httpx
-from prefect import get_run_logger
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from tqdm import tqdm
 
 from rnn_model.checkpoint import read_record
 from rnn_model.training import FitResult, Progress, Watch
 from tasks.handles import Run
+from tasks.step import show_artifact
 from tasks.tracking import log_metrics
 
 SECONDS = 0.5 if sys.stderr.isatty() else 15.0  # between refreshes; a log file needs few
 
 
 def show_table(table: list[dict[str, Any]], key: str, description: str) -> None:
-    """A table on the flow run's page. A server that went away costs the table, not the work."""
-    try:
-        create_table_artifact(table=table, key=key, description=description)
-    except httpx.TransportError as error:
-        get_run_logger().warning("artifact %s was not stored: %s", key, error)
+    """A table on the flow run's page, where there is one. A server that went away costs the table, not the work."""
+    show_artifact("table", key, table=table, description=description)
 
 
 def show_note(markdown: str, key: str, description: str) -> None:
     """The same for a text."""
-    try:
-        create_markdown_artifact(markdown=markdown, key=key, description=description)
-    except httpx.TransportError as error:
-        get_run_logger().warning("artifact %s was not stored: %s", key, error)
+    show_artifact("markdown", key, markdown=markdown, description=description)
 
 
 def bar(total: int, title: str, unit: str) -> "tqdm[Any]":

@@ -1,19 +1,19 @@
 """The chosen model in MLflow: logged with signature and example, loadable without pickle."""
 
 import polars as pl
-from prefect import task
 
 from rnn_model.artefact import open_checked
 from rnn_model.checkpoint import load_model
 from tasks.forecaster import forecast_frame
 from tasks.handles import Dataset, Model, Run
+from tasks.step import step
 from tasks.tracking import log_folder, log_forecaster, log_metrics, set_tags
 
 EXAMPLE_SERIES = 2
 EXAMPLE_ROWS = 24
 
 
-@task
+@step
 def publish_model(dataset: Dataset, model: Model, horizon: int, metrics: dict[str, float], parent: Run) -> str:
     """Log a model folder to the parent run and return its MLflow address; its metrics become the parent's too."""
     network, card = load_model(model.folder)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import polars as pl
-from prefect.blocks.system import Secret
 
 from rnn_model.errors import CarryoverError, ConfigError, DataError, ServiceError, UnsafeError
 from tasks.columns import map_columns
@@ -89,6 +88,8 @@ def check_address(uri: str, where: str) -> None:
 
 def from_block(name: str) -> str:
     """The value of a Prefect Secret block. Raises ConfigError where there is none of that name."""
+    from prefect.blocks.system import Secret
+
     shield_embedded()  # asked before a flow, the block starts the server
     try:
         value = Secret.load(name).get()  # type: ignore[union-attr]

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from prefect import task
-from prefect.runtime import flow_run
 from pydantic import Field
 from pydantic_core import to_jsonable_python
 
@@ -22,6 +20,7 @@ from tasks.files import expand
 from tasks.handles import Contender, Decision, Evaluation, Model, Products, Run
 from tasks.machine import Environment, environment
 from tasks.series_config import SeriesConfig
+from tasks.step import flow_name, in_flow_run, step
 from tasks.tracking import finite, log_table, set_tags
 
 FORMAT = 1
@@ -64,16 +63,21 @@ class Receipt(Section):
     stages: tuple[Stage, ...] = ()
 
 
-@task
+@step
 def open_receipt(sections: Mapping[str, Any], run: Run) -> Receipt:
     """What goes in, taken as the run opens. `sections` are the flow's parameters as it uses them.
 
     Raises DataError for a path without files.
     """
-    return receipt_of(str(flow_run.flow_name), flow_run.parameters or sections, sections, run.run_id)
+    given = sections
+    if in_flow_run():
+        from prefect.runtime import flow_run
+
+        given = flow_run.parameters or sections
+    return receipt_of(flow_name() or "pipeline", given, sections, run.run_id)
 
 
-@task
+@step
 def close_receipt(opened: Receipt, products: Products, run: Run) -> Receipt:
     """The receipt with what came out: under data/receipts, and on the run, whose tag holds its digest."""
     champion = products.decision.address if products.decision else None

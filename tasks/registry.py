@@ -11,7 +11,6 @@ from typing import Any
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from prefect import task
 from pydantic import BaseModel
 
 from rnn_model.artefact import digest_json, held
@@ -24,6 +23,7 @@ from tasks.connection import connected, masked
 from tasks.handles import Decision, Model, Version
 from tasks.machine import CODE, code_digest
 from tasks.servers import store_behind
+from tasks.step import step
 from tasks.tracking import fetch_model
 
 ALIAS = "champion"
@@ -38,7 +38,7 @@ WAIT_SECONDS = 60.0  # a promotion takes a second or two
 GONE = "RESOURCE_DOES_NOT_EXIST"
 
 
-@task
+@step
 def register_model(name: str, uri: str, model: Model, decision: Decision, key: str, config: TrackingConfig) -> Version:
     """As `register`."""
     return register(name, uri, model, decision, key, config)

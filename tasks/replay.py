@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import yaml
-from prefect import task
 from pydantic import Field
 from rich.table import Table
 
@@ -27,6 +26,7 @@ from tasks.query import from_block
 from tasks.receipt import READ, RECEIPT, TAG, DataFile, Receipt, files_of, read_receipt
 from tasks.sameness import StageVerdict, changes, in_one_line, same_receipt
 from tasks.series_config import BLOCK, SeriesConfig, SourceConfig, TargetConfig
+from tasks.step import step
 from tasks.terminal import print_plainly
 from tasks.tracking import fetch_model, log_metrics, log_table, set_tags
 
@@ -52,7 +52,7 @@ class Replay(Section):
         return IntegrityError.exit_code if self.verdict.startswith("different") else 0
 
 
-@task
+@step
 def fetch_receipt(run_id: str, config: TrackingConfig) -> Receipt:
     """The receipt of a run that finished. Raises ConfigError where it has none, IntegrityError for a changed one."""
     return receipt_in(recall(run_id, RECEIPT, config))
@@ -72,7 +72,7 @@ def receipt_in(record: Record) -> Receipt:
     return read_receipt(record.content, record.tags.get(TAG), f"run {record.run_id}")
 
 
-@task
+@step
 def find_changes(receipt: Receipt) -> tuple[str, ...]:
     """What is different now, told at once on stderr. Raises DataError for a data file that is gone."""
     found = changes(receipt, files_now(receipt), environment())
@@ -96,7 +96,7 @@ def files_now(receipt: Receipt) -> dict[str, tuple[DataFile, ...]]:
         ) from None
 
 
-@task
+@step
 def run_again(receipt: Receipt, folder: Path | None, config: TrackingConfig) -> Receipt:
     """The receipt of the same flow with the same parameters, run in a fresh process; nothing made before is used."""
     with place(folder) as empty:
@@ -197,7 +197,7 @@ def receipt_under(data: Path) -> Receipt:
     return Receipt.model_validate_json((open_checked(folder) / RECEIPT).read_text())
 
 
-@task
+@step
 def give_verdict(was: Receipt, got: Receipt, changed: tuple[str, ...], tolerance: float, run: Run) -> Replay:
     """Compare, and leave the verdict on `run` and as an artifact; the run that was made again is not touched."""
     stages = same_receipt(was, got, tolerance)

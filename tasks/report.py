@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import polars as pl
-from prefect import task
 from rich.table import Table
 
 from rnn_model.artefact import open_checked, write_file
@@ -12,13 +11,14 @@ from tasks.figures import calibration_chart, error_by_step, fan_charts, learning
 from tasks.handles import Evaluation, Run
 from tasks.metrics import METRICS, ranked
 from tasks.page import Findings, Material, render
+from tasks.step import step
 from tasks.terminal import print_plainly
 from tasks.tracking import log_figure, log_text, page, preface
 
 PAGE = "report.html"
 
 
-@task
+@step
 def report(findings: Findings) -> Path:
     """Write the page of a run, log it with the figures, and put the result in words before the run's description."""
     material, run = read_material(findings), findings.run

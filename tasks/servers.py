@@ -16,7 +16,6 @@ from typing import Any
 
 import psutil
 import requests
-from prefect.settings import PREFECT_API_URL
 from pydantic import Field
 
 from rnn_model.artefact import write_file
@@ -127,6 +126,8 @@ def shield_embedded() -> None:
     for minutes. Prefect has no option for it, so what it calls `subprocess` gets one. A SIGKILL, which nothing can
     answer, leaves the server behind.
     """
+    from prefect.settings import PREFECT_API_URL
+
     if PREFECT_API_URL.value():
         return
     from prefect.server.api import server  # seconds of imports, which the first flow needs anyway

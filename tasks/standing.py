@@ -1,7 +1,6 @@
 """Whom a challenger has to beat tonight: the champion, if it can be asked the same questions."""
 
 import polars as pl
-from prefect import task
 
 from rnn_model.artefact import open_checked
 from rnn_model.checkpoint import ModelCard
@@ -12,13 +11,14 @@ from tasks.config import NOTHING, GateConfig, TrackingConfig
 from tasks.forecaster import check_freq
 from tasks.handles import CHAMPION, Dataset, Model, Standing, WindowSet
 from tasks.registry import contents
+from tasks.step import step
 from tasks.tracking import fetch_model
 from tasks.window import check_unseen, open_windows
 
 SHARED = 0.5  # of the series that a champion has seen, and of those that are there now: with fewer it is another target
 
 
-@task
+@step
 def name_champion(
     target: str, dataset: Dataset, handle: WindowSet, gate: GateConfig, tracking: TrackingConfig
 ) -> Standing:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from prefect import task
 from pydantic import Field
 from rich.table import Table
 
@@ -23,6 +22,7 @@ from tasks.config import home
 from tasks.connection import masked
 from tasks.machine import TORCHRUN, import_path
 from tasks.progress import show_table
+from tasks.step import step
 from tasks.team import VARIABLE, is_shared
 from tasks.terminal import counted, figure, print_plainly
 from tasks.tracking import flatten
@@ -108,10 +108,10 @@ def laid_over(sections: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str
     for name, value in point.items():
         *way, last = name.split(".")
         place = made
-        for step in way:
-            place = place.setdefault(step, {})
+        for part in way:
+            place = place.setdefault(part, {})
             if not isinstance(place, dict):
-                raise ConfigError(f"grid: {name} leads through {step}, which is no section; name an option of run")
+                raise ConfigError(f"grid: {name} leads through {part}, which is no section; name an option of run")
         place[last] = value
     return made
 
@@ -126,7 +126,7 @@ def sweep_folder(units: list[dict[str, Any]]) -> Path:
     return home() / "sweeps" / f"sweep-{digest_json(units)[:12]}"
 
 
-@task(task_run_name="{unit.title}")
+@step(task_run_name="{unit.title}")
 def run_unit(unit: Unit) -> UnitResult:
     """As `run_process`."""
     return run_process(unit)
@@ -218,7 +218,7 @@ def result_of(unit: Unit, code: int, seconds: float) -> UnitResult:
     )
 
 
-@task
+@step
 def tabulate(folder: Path, results: tuple[UnitResult, ...]) -> Sweep:
     """All units side by side, shown as an artifact."""
     done = Sweep(folder=folder, units=results)

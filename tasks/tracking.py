@@ -18,8 +18,6 @@ from mlflow.entities import Experiment, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 from mlflow.tracking import MlflowClient
-from prefect.artifacts import create_link_artifact
-from prefect.runtime import flow_run
 from pydantic import BaseModel
 
 from rnn_model.artefact import open_checked
@@ -31,6 +29,7 @@ from tasks.connection import connected, is_run_id, masked, whole_run_id
 from tasks.download import download_model
 from tasks.handles import Dataset, Run
 from tasks.reaping import close_abandoned, origin
+from tasks.step import flow_name, in_flow_run, show_artifact
 
 MODEL_NAME = "forecaster"
 UI = "http://127.0.0.1:5000"  # where the printed command opens the local store
@@ -53,12 +52,12 @@ def tracked(config: TrackingConfig, experiment: str, name: str, sections: Mappin
     with connected(config) as client:
         experiment_id = _experiment(client, config.experiment or experiment)
         close_abandoned(client, experiment_id)
-        kind = str(flow_run.flow_name or "pipeline")
+        kind = flow_name() or "pipeline"
         name = f"{time.strftime('%Y-%m-%d %H:%M')} {name}"  # in front: the table of runs cuts names off
         with _open(client, experiment_id, name, {"carryover.kind": kind} | _origin()) as run:
             log_params(run, sections)
             words = f"MLflow run {run.run_id}"
-            create_link_artifact(link=page(run), link_text=words, key="mlflow-run", description=name)
+            show_artifact("link", "mlflow-run", link=page(run), link_text=words, description=name)
             yield run
 
 
@@ -262,7 +261,9 @@ def _active_experiment(found: Experiment, client: MlflowClient) -> str:
 
 def _origin() -> dict[str, str]:
     tags = origin()
-    if flow_run.id:
+    if in_flow_run():
+        from prefect.runtime import flow_run
+
         tags["mlflow.source.name"] = f"flow {flow_run.flow_name}"
         tags |= {"prefect.flow_run_id": str(flow_run.id), "prefect.flow_run_name": str(flow_run.name)}
         url = str(flow_run.ui_url)

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import polars as pl
-from prefect import task
 
 from rnn_model.artefact import digest_json, open_checked, publish
 from tasks.config import home
@@ -16,9 +15,10 @@ from tasks.machine import code_digest
 from tasks.progress import show_table
 from tasks.refusal import Allowed, refusal
 from tasks.series_config import SeriesConfig
+from tasks.step import step
 
 
-@task
+@step
 def validate(dataset: Dataset, config: SeriesConfig, need: int, context: int) -> Validated:
     """Check a data set, publish what passed under data/validated, and show the row account."""
     validated = validate_dataset(dataset, config, need, context, home() / "validated")

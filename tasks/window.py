@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from prefect import task
 
 from rnn_model.artefact import digest_json, open_checked
 from rnn_model.errors import ConfigError
@@ -13,9 +12,10 @@ from rnn_model.windows import Split, Windows, load_windows, save_windows, split_
 from tasks.config import BacktestConfig, WindowConfig, home
 from tasks.contract import frame_windows
 from tasks.handles import Dataset, WindowSet
+from tasks.step import step
 
 
-@task
+@step
 def make_windows(dataset: Dataset, config: WindowConfig, backtest: BacktestConfig) -> WindowSet:
     """Lay a data set out as windows under data/windows and fix its cutoffs."""
     return window_dataset(dataset, config, backtest, home() / "windows")

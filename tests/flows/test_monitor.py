@@ -118,7 +118,7 @@ def test_without_a_server_the_command_says_what_to_run_and_ends_well(
     looks: dict[int, Monitored], home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tasks.alarm.announced", lambda *_: False)
-    monkeypatch.setattr("tasks.alarm.PREFECT_API_URL.value", lambda: None)
+    monkeypatch.setattr("prefect.settings.PREFECT_API_URL.value", lambda: None)
     options = ["--target.path", str(home / f"{NAME}.parquet"), "--target.freq", "MS"]
     assert run(["monitor", *options, "--monitor.level", "0.4", "--monitor.least", "1"]) == 0
     said = capsys.readouterr().out

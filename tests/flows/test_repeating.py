@@ -88,7 +88,7 @@ def test_other_data_are_another_run(target: Path) -> None:
 def key_of(target: Path, source: SourceConfig, start: str = "nothing") -> str:
     sections = {"target": TargetConfig(path=str(target), freq="MS"), "source": source, "gate": GateConfig()}
     sections |= {"pretrain": PretrainConfig(from_=start), "finetune": FinetuneConfig(), "tracking": TrackingConfig()}
-    return take_in("run", sections | {"model": MODEL}, plainly=True).work.key
+    return take_in("run", sections | {"model": MODEL}).work.key
 
 
 def test_other_rows_of_a_source_are_another_run_and_rows_after_as_of_are_not(target: Path, tmp_path: Path) -> None:

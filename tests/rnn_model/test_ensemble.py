@@ -8,12 +8,12 @@ import torch
 from tensors import noise
 
 from rnn_model.checkpoint import ModelCard, load_card, load_model, save_model, weights_digest
-from rnn_model.config import FitConfig
+from rnn_model.config import FitConfig, Strategy
 from rnn_model.forecasting import predict
 from rnn_model.losses import scaled_loss
 from rnn_model.network import Ensemble, Forecaster, PlainForecaster, build_network, members_of, own_name
 from rnn_model.training import Material
-from rnn_model.transfer import Candidate, Strategy, between, combine, ensemble_candidate, stages, tune
+from rnn_model.transfer import Candidate, between, combine, ensemble_candidate, stages, tune
 from rnn_model.validation import set_residual_spread, window_losses
 from rnn_model.windows import Batch
 

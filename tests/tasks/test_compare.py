@@ -47,7 +47,7 @@ def stored(
 
 
 def compared(first: Backtested, second: Backtested) -> Comparison:
-    done: Comparison = compare_models.fn(first, second, CONFIG, RUN)
+    done: Comparison = compare_models(first, second, CONFIG, RUN)
     return done
 
 

@@ -9,9 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from rnn_model.checkpoint import ModelCard
-from rnn_model.config import ModelConfig
+from rnn_model.config import ModelConfig, Strategy
 from rnn_model.errors import ConfigError
-from rnn_model.transfer import Strategy
 from rnn_model.windows import Split, Windows, from_arrays
 from tasks.config import BacktestConfig, FinetuneConfig, WindowConfig
 from tasks.finetune import FEWEST_WINDOWS, allowed_strategies, check_rhythm, drawing, last_times, target_card

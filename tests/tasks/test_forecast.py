@@ -208,7 +208,7 @@ def test_a_horizon_past_what_the_model_answers_is_refused_with_its_limit(make: M
 
 def test_a_copy_is_what_was_published(make: Make, tmp_path: Path) -> None:
     made = make(GOOD)
-    copied = copy_forecast.fn(made, tmp_path / "out" / "next.parquet")
+    copied = copy_forecast(made, tmp_path / "out" / "next.parquet")
     assert copied.output is not None
     assert pl.read_parquet(copied.output).equals(pl.read_parquet(made.data))
 

@@ -267,7 +267,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def decided(evaluation: Evaluation, standing: Standing) -> Decision:
     run = Run(uri="sqlite:///x", experiment_id="1", run_id="r", name="night")
-    return gate.decide.fn(evaluation, "full", standing, CONFIG, run)
+    return gate.decide(evaluation, "full", standing, CONFIG, run)
 
 
 def test_the_task_logs_the_decision_and_shows_it(evaluation: Evaluation, told: dict[str, Any]) -> None:

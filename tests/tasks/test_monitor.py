@@ -118,7 +118,7 @@ def watch(root: Path, as_of: str | None) -> Monitored:
     target = TargetConfig(path=str(root / f"{NAME}.parquet"), freq="D", as_of=as_of)
     raw, seen = read_target(truth(126, spread_from=BREAK), root)
     run = Run(uri="sqlite://", experiment_id="1", run_id="r", name="monitor")
-    return monitor.monitor_forecasts.fn(raw, seen, target, MonitorConfig(), TrackingConfig(), run)
+    return monitor.monitor_forecasts(raw, seen, target, MonitorConfig(), TrackingConfig(), run)
 
 
 def test_figures_are_logged_and_shown_before_an_event_that_fails(tmp_path: Path, steps: list[str]) -> None:

@@ -110,7 +110,7 @@ def test_without_a_target_every_series_is_kept(stored: Stored, tmp_path: Path) -
 
 
 def test_the_corpus_holds_the_targets_season_and_none(data_folder: Path) -> None:
-    made = synthesise.fn(SMALL, "MS", (12, 12), 48, seed=0)
+    made = synthesise(SMALL, "MS", (12, 12), 48, seed=0)
     assert (made.freq, made.periods, made.series) == ("MS", (12, 12), 16)
     assert json.loads((made.folder / "about.json").read_text())["periods"] == [1, 12]
 
@@ -122,7 +122,7 @@ def test_the_corpus_holds_the_targets_season_and_none(data_folder: Path) -> None
 def test_a_corpus_is_made_for_the_seasons_that_a_target_would_state(
     data_folder: Path, monkeypatch: pytest.MonkeyPatch, freq: str, season: int | None, periods: tuple[int, int]
 ) -> None:
-    monkeypatch.setattr(stages, "synthesise", synthesise.fn)
+    monkeypatch.setattr(stages, "synthesise", synthesise)
     source = SourceConfig(freq=freq, season=season, synthetic=SMALL)
     run = Run(uri="", experiment_id="", run_id="", name="")
     made = stages.prepare_corpus(source, HorizonConfig(horizon=4), 32, None, 0, run)
@@ -130,7 +130,7 @@ def test_a_corpus_is_made_for_the_seasons_that_a_target_would_state(
 
 
 def test_declared_periods_come_before_the_targets(data_folder: Path) -> None:
-    made = synthesise.fn(SMALL.model_copy(update={"periods": (5,)}), "MS", (12, 12), 48, seed=0)
+    made = synthesise(SMALL.model_copy(update={"periods": (5,)}), "MS", (12, 12), 48, seed=0)
     assert json.loads((made.folder / "about.json").read_text())["periods"] == [5]
     assert made.periods == (12, 12)
 
@@ -140,12 +140,12 @@ def test_the_longest_series_has_the_declared_length_else_the_one_needed(
     data_folder: Path, declared: int | None, longest: int
 ) -> None:
     config = SyntheticConfig(series=400, length=declared)
-    lengths = load_windows(synthesise.fn(config, "MS", (12, 12), 48, seed=0).folder).lengths
+    lengths = load_windows(synthesise(config, "MS", (12, 12), 48, seed=0).folder).lengths
     assert longest - 2 <= lengths.max() <= longest
 
 
 def test_equal_arguments_give_the_same_corpus_and_another_seed_another(data_folder: Path) -> None:
-    first, again, other = (synthesise.fn(SMALL, "MS", (12, 12), 48, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (synthesise(SMALL, "MS", (12, 12), 48, seed=seed) for seed in (0, 0, 1))
     assert first == again
     assert first.folder != other.folder
     assert series_of(first) != series_of(other)
@@ -191,7 +191,7 @@ def model(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("asked", [None, ModelConfig(), TINY])
 def test_a_model_starts_where_no_other_network_is_asked_for(model: Path, asked: ModelConfig | None) -> None:
-    started = start_from.fn(str(model), TrackingConfig(), asked)
+    started = start_from(str(model), TrackingConfig(), asked)
     assert (started.folder, started.context, started.strategy) == (model, 16, "pretrain")
     assert started.weights == weights_digest(load_model(model)[0])
 
@@ -199,4 +199,4 @@ def test_a_model_starts_where_no_other_network_is_asked_for(model: Path, asked: 
 def test_another_network_than_the_models_is_refused_with_both(model: Path) -> None:
     asked = TINY.model_copy(update={"cell": "gru", "width": 9})
     with pytest.raises(IntegrityError, match=r"cell gru \(it has lstm\), width 9 \(it has 8\)"):
-        start_from.fn(str(model), TrackingConfig(), asked)
+        start_from(str(model), TrackingConfig(), asked)

@@ -30,7 +30,7 @@ def standing(stored: Callable[..., Dataset]) -> Callable[..., Standing]:
 
     def call(horizon: int = 4, **card: Any) -> Standing:
         dataset = stored(a=[float(n % 7) for n in range(40)])
-        windows = make_windows.fn(dataset, WindowConfig(horizon=horizon), BacktestConfig(cutoffs=1))
+        windows = make_windows(dataset, WindowConfig(horizon=horizon), BacktestConfig(cutoffs=1))
         known = Standing(address="models:/sales/3")
         return stand(known, MODEL, CARD.model_copy(update=card), dataset, windows)
 
