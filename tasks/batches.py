@@ -20,7 +20,14 @@ from tasks.registry import locked, registry_name
 
 CSV, LEFT_OUT, ABOUT, NOTES = "forecast.csv", "left_out.parquet", "about.json", "notes.json"
 KEY_SHOWN = 12  # characters of the key in a folder's name
-FORMULA = r"^([=+\-@\t\r])"  # how a text begins that a spreadsheet would run (OWASP, CSV injection)
+# How a cell begins that a spreadsheet would run (OWASP, CSV injection): a sign, plain or of full width, behind what it
+# does not show (blanks, invisible characters), at the start of the text, of a line in it, or of a cell where ; , or a
+# tab separate them, as they do elsewhere; or a tab or line break, which some drop.
+BREAK = r"\n\r\x0B\x0C\x{85}\x{2028}\x{2029};,\t|"
+BLANK = r"\s\p{Z}\p{C}\x{34F}\x{115F}\x{1160}\x{17B4}\x{17B5}\x{2800}\x{3164}\x{FE00}-\x{FE0F}\x{FFA0}\""
+SIGNS = r"=+\-@\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}\x{FE66}\x{FE62}\x{FE63}\x{FE6B}\x{2212}"
+FORMULA = rf"(^|[{BREAK}])([[{BLANK}]--[{BREAK}]]*[{SIGNS}])"
+DROPPED = r"^([\t\r\n])"
 
 
 class Edition(Section):
@@ -133,6 +140,10 @@ def parquet_bytes(frame: pl.DataFrame) -> bytes:
 
 
 def csv_bytes(frame: pl.DataFrame) -> bytes:
-    """A frame as CSV; a text that a spreadsheet would run as a formula gets a quote before it, numbers stay."""
-    safe = pl.col(pl.String).str.replace(FORMULA, "'$1")
-    return frame.with_columns(safe).write_csv().encode()
+    """A frame as CSV; a text that a spreadsheet would run as a formula gets a quote before it, numbers stay.
+
+    The quote stands where the cell would begin: before the text, or after a line break or separator within it.
+    """
+    texts = frame.with_columns(pl.col(pl.Categorical, pl.Enum).cast(pl.String))
+    safe = pl.col(pl.String).str.replace_all(FORMULA, "$1'$2").str.replace(DROPPED, "'$1")
+    return texts.with_columns(safe).write_csv().encode()
