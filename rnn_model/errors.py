@@ -1,13 +1,18 @@
 """The failures a person can act on; each class carries the exit code of its kind.
 
-Messages are one line: what was found, what is allowed, what to do next.
+Messages are one line: what was found, what is allowed, what to do next. They hold no secrets.
 """
+
+from rnn_model.masking import mask
 
 
 class CarryoverError(Exception):
     """A failure with a known cause. `exit_code` follows sysexits where that has a word for it."""
 
     exit_code = 1
+
+    def __init__(self, *words: object) -> None:
+        super().__init__(*(mask(word) if isinstance(word, str) else word for word in words))
 
 
 class ConfigError(CarryoverError):
