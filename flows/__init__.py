@@ -2,6 +2,9 @@
 
 import os
 
+from rnn_model.masking import mask_log_records
+from tasks.settling import settle
+
 # a cold start of the embedded server takes longer than its default of 20 seconds on a small machine
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
@@ -9,3 +12,6 @@ os.environ.setdefault("DO_NOT_TRACK", "true")  # the word, not 1: MLflow takes n
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # ours say more
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+if "PREFECT__FLOW_RUN_ID" in os.environ:  # a worker started this process for one flow run: no command closes its files
+    mask_log_records()
+    settle()

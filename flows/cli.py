@@ -34,21 +34,21 @@ from pydantic_settings import (
 )
 
 from flows.commands import COMMANDS, SUMMARIZED, Plain
+from flows.guard import check_parameters, log_to_file, mask_streams, validation_words
 from flows.intake import done_before
 from flows.options import argument_docs, gather_grid, option_name
 from flows.show import show
 from rnn_model.errors import CarryoverError, ConfigError, ServiceError, UnsafeError, WriteError
 from rnn_model.parallel import announce, is_first
+from rnn_model.private import refuse_writable
 from tasks.config import home
 from tasks.connection import unanswered
 from tasks.pretrain import assist
 from tasks.servers import shield_embedded
+from tasks.terminal import one_line, say
 
-SECRET = (
-    "tracking.uri",
-    *(f"{s}.{f}" for s in ("target", "source") for f in ("path", "query", "connection")),
-)  # refused values that may hold one are not repeated
 ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+UNKNOWN = "unrecognized arguments: "
 KEPT = "finished stages are kept and used again; run the same command again"
 CONFIG_LIMIT = 2**20  # bytes of a file of options
 PRESETS = Path(__file__).parent / "presets"
@@ -107,6 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for number in ENDING:
         if signal.getsignal(number) != signal.SIG_IGN:  # as that of a closed terminal is under nohup
             signal.signal(number, _terminate)
+    mask_streams()
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
 
 
@@ -168,6 +169,7 @@ def execute(name: str, options: list[str]) -> int:
     if not is_first():  # of the processes of torchrun
         assist()
         return 0
+    check_parameters(parameters)
     try:
         result = done_before(name, parameters)
         if not result:
@@ -202,6 +204,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Refuse the command line."""
+        unknown, *_ = [word for word in message.removeprefix(UNKNOWN).split() if word.startswith("-")] or [""]
+        if message.startswith(UNKNOWN) and unknown:  # what follows it may be a secret
+            message = f"{UNKNOWN}{unknown}"
         if re.fullmatch("unrecognized arguments: (true|false)", message, re.IGNORECASE):
             message += " (a switch stands alone, as in --force or --no-force)"
         raise ConfigError(f"{message}; {self.prog} --help lists all options")
@@ -242,6 +247,7 @@ def config_file(options: list[str]) -> Path | None:
     path = Path(given) if Path(given).is_file() else PRESETS / f"{given}.yaml"
     if not path.is_file():
         raise ConfigError(f"config {given!r} is neither a file nor a preset; presets are {presets()}")
+    refuse_writable(path, "config")
     if path.stat().st_size > CONFIG_LIMIT:
         raise ConfigError(
             f"config {path}: larger than {CONFIG_LIMIT / 2**20:.0f} MiB; a file of options has a few lines"
@@ -249,13 +255,21 @@ def config_file(options: list[str]) -> Path | None:
     try:
         content = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        deep = "brackets are nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
-        raise ConfigError(f"config {path}: not YAML ({deep}); see flows/presets for an example") from None
+        raise ConfigError(f"config {path}: not YAML ({problem(error)}); see flows/presets for an example") from None
     if not isinstance(content, dict):
         raise ConfigError(
             f"config {path}: holds {type(content).__name__}, expected sections such as 'window: {{horizon: 18}}'"
         )
     return path
+
+
+def problem(error: Exception) -> str:
+    """What is wrong with a YAML file, and where; without its words, which may be a secret's."""
+    if isinstance(error, RecursionError):
+        return "brackets are nested too deeply"
+    mark = getattr(error, "problem_mark", None)
+    words = re.sub(r"'.*'", "...", str(getattr(error, "problem", None) or error).splitlines()[0])
+    return f"{words}, line {mark.line + 1}" if mark else words
 
 
 def overview() -> str:
@@ -273,36 +287,11 @@ def overview() -> str:
     )
 
 
-def validation_words(error: ValidationError) -> str:
-    """Every refused field in one line: where, what was given, what is allowed."""
-    parts = []
-    for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"]) or "options"
-        shown = where not in SECRET and not isinstance(item["input"], dict)  # that one is refused for its secret
-        given = f" (got {item['input']!r})" if shown and repr(item["input"]) not in item["msg"] else ""
-        parts.append(f"{where}: {item['msg'].removeprefix('Value error, ')}{given}")
-    return "; ".join(parts)
-
-
 def complain(message: str, code: int) -> int:
     """The last line on stderr, and the exit code."""
     with suppress(OSError):  # a terminal that was closed
-        print(f"carryover: {message}", file=sys.stderr)
+        say(one_line(f"carryover: {message}"), error=True)
     return code
-
-
-def log_to_file() -> Path:
-    """Tracebacks and Prefect's own log go to a file under the data folder."""
-    path = home() / "logs" / "carryover.log"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    for name in ("carryover", "prefect"):
-        logger = logging.getLogger(name)
-        if not any(isinstance(h, logging.FileHandler) for h in logger.handlers):
-            logger.addHandler(handler)
-    logging.getLogger("carryover").propagate = False
-    return path
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Any
 
 from flows.stages import verdict
 from rnn_model.artefact import write_file
+from rnn_model.private import as_the_user_asks
 from tasks.backfill import Backfill, print_backfill
 from tasks.baselines import MODELS
 from tasks.compare import Comparison, print_comparison
@@ -21,7 +22,7 @@ from tasks.replay import Replay, print_replay
 from tasks.report import print_table, report_path
 from tasks.series_config import TargetConfig
 from tasks.sweep import Sweep, print_sweep
-from tasks.terminal import counted, figure
+from tasks.terminal import counted, figure, say
 from tasks.tracking import finite, page
 from tasks.watch import Monitored
 
@@ -40,51 +41,51 @@ def show(result: Any, parameters: dict[str, Any], summary: Path | None) -> None:
     elif type(result) in SHOWN:
         SHOWN[type(result)](result)
     if summary is not None:
-        write_file(
-            summary, (json.dumps(finite(result.model_dump(mode="json")), indent=1, allow_nan=False) + "\n").encode()
-        )
-        print(f"summary: {summary}")
+        text = json.dumps(finite(result.model_dump(mode="json")), indent=1, allow_nan=False) + "\n"
+        with as_the_user_asks():
+            write_file(summary, text.encode())
+        say(f"summary: {summary}")
 
 
 def show_model(result: Model) -> None:
     """Where a pretrained model is, and what goes on from it."""
-    print(f"model: {result.folder}")
-    print(f"use it: carryover finetune --model {result.folder} --target.path FILE --target.freq FREQ")
+    say(f"model: {result.folder}")
+    say(f"use it: carryover finetune --model {result.folder} --target.path FILE --target.freq FREQ")
 
 
 def show_outcome(result: Outcome, target: TargetConfig, model: Any) -> None:
     """The table, why the model was chosen, where the report is, and the two commands that go on from here."""
     if result.repeated:
-        print(
+        say(
             f"nothing to do: run {result.run.run_id} finished with the same data, settings and code on "
             f"{result.finished} (--force makes a new one). What it gave then:"
         )
     account = result.account
     aside = ", ".join(f"{rows} {rule}" for rule, rows in account.quarantined.items()) or "none"
     later = f"; {account.later} later than {target.as_of} left out" if account.later else ""
-    print(
+    say(
         f"\n{target.name}: {account.series_used} of {account.series_in} series; rows {account.rows_in} = "
         f"{account.used + account.padded} used ({account.padded} with padding) + quarantined ({aside}); "
         f"{account.added} added to the grid{later}"
     )
     for note in account.notes:
-        print(f"Mind: {note}")
+        say(f"Mind: {note}")
     if result.evaluation is not None:
         title = f"Backtest: {counted(result.evaluation.windows, 'window')}, horizon {result.evaluation.horizon}"
         print_table(result.evaluation, title, result.selection.chosen if result.selection else None)
         print_better_baseline(result)
     if result.selection is not None:
-        print(f"Chosen on the validation windows: {result.selection.reason}")
+        say(f"Chosen on the validation windows: {result.selection.reason}")
     if result.decision is not None:
-        print(verdict(result.decision))
-        print(LEGEND)
+        say(verdict(result.decision))
+        say(LEGEND)
     if result.promotion is not None:
         show_promotion(result.promotion)
-    print()
+    say()
     if result.evaluation is not None:
-        print(f"Read the report:    {report_path(result.run)}")
+        say(f"Read the report:    {report_path(result.run)}")
     store = result.run.uri
-    print(
+    say(
         f"Look at the runs:   {program('mlflow')} ui --backend-store-uri {store} --host 127.0.0.1   then open "
         f"{page(result.run)}"
         if not store.startswith("http")
@@ -92,7 +93,7 @@ def show_outcome(result: Outcome, target: TargetConfig, model: Any) -> None:
     )
     horizon = {"window": {"horizon": result.evaluation.horizon}} if result.evaluation else {}
     options = {"model": result.model_uri or str(model)} | horizon | {"output": "forecast.parquet"}
-    print(f"Make a forecast:    {program('carryover')} forecast {as_options(options | named(target))}")
+    say(f"Make a forecast:    {program('carryover')} forecast {as_options(options | named(target))}")
 
 
 def show_forecast(result: Forecast) -> None:
@@ -100,14 +101,14 @@ def show_forecast(result: Forecast) -> None:
     paths = ", ".join(f"{count} {path}" for path, count in result.paths.items())
     asked = sum(result.paths.values())
     answered = f"{result.series} of {asked}" if result.series < asked else f"{asked}"
-    print(f"{result.target}: {answered} series, {counted(result.horizon, 'step')} by {result.model} ({paths})")
+    say(f"{result.target}: {answered} series, {counted(result.horizon, 'step')} by {result.model} ({paths})")
     for note in result.notes:
-        print(f"Mind: {note}")
-    print(result.sentence)
+        say(f"Mind: {note}")
+    say(result.sentence)
     if result.output is not None:
-        print(f"{counted(result.rows, 'row')} written to {result.output}")
+        say(f"{counted(result.rows, 'row')} written to {result.output}")
     for series, rule in result.left_out.items():
-        print(f"the network did not forecast {series}: {rule}", file=sys.stderr)
+        say(f"the network did not forecast {series}: {rule}", error=True)
 
 
 def print_better_baseline(result: Outcome) -> None:
@@ -117,27 +118,27 @@ def print_better_baseline(result: Outcome) -> None:
     first = next(iter(ranked(table)))[0]
     if chosen in table and first in MODELS:
         ahead, behind = (f"{table[name]['MASE']:.4g}" for name in (first, chosen))
-        print(f"Mind: {first} has a lower MASE on these windows than {chosen}, {ahead} to {behind}")
+        say(f"Mind: {first} has a lower MASE on these windows than {chosen}, {ahead} to {behind}")
 
 
 def show_promotion(result: Promotion) -> None:
     """What became of the champion, in one line."""
     before, now = (f"version {v}" if v is not None else "none" for v in (result.previous, result.version))
-    print(f"models:/{result.name}@champion: {before} -> {now} ({result.result})")
+    say(f"models:/{result.name}@champion: {before} -> {now} ({result.result})")
 
 
 def show_rollback(result: Promotion) -> None:
     """What became of the champion, and why; on stderr what the gate had against it."""
     if result.warning:
-        print(f"Mind: {result.warning}", file=sys.stderr)
+        say(f"Mind: {result.warning}", error=True)
     show_promotion(result)
-    print(result.sentence)
+    say(result.sentence)
 
 
 def show_comparison(result: Comparison) -> None:
     """Every part of the comparison, and what it says."""
     print_comparison(result)
-    print(result.sentence)
+    say(result.sentence)
 
 
 def show_backfill(result: Backfill) -> None:
@@ -145,9 +146,9 @@ def show_backfill(result: Backfill) -> None:
     print_backfill(result)
     for day in result.days:
         if day.code:
-            print(f"carryover: as of {day.as_of}: {day.error}", file=sys.stderr)
+            say(f"carryover: as of {day.as_of}: {day.error}", error=True)
     if result.left:
-        print(f"carryover: {len(result.left)} left, from {result.left[0]}; the same command goes on", file=sys.stderr)
+        say(f"carryover: {len(result.left)} left, from {result.left[0]}; the same command goes on", error=True)
 
 
 def show_sweep(result: Sweep) -> None:
@@ -155,34 +156,34 @@ def show_sweep(result: Sweep) -> None:
     print_sweep(result)
     for unit in result.units:
         if unit.code:
-            print(f"carryover: {unit.unit}: {unit.error} (log: {unit.log})", file=sys.stderr)
+            say(f"carryover: {unit.unit}: {unit.error} (log: {unit.log})", error=True)
 
 
 def show_monitored(result: Monitored, target: TargetConfig) -> None:
     """Realised beside promised, the verdict, and after an alarm what was done about it or is to be done."""
     if result.heading:
-        print(result.heading)
+        say(result.heading)
     for name in result.realised if result.figures else ():
         cells = [f"{title} {figure(row.get(name)):>8}" for title, row in result.figures.items()]
-        print(f"{name:<12} " + "   ".join(cells))
+        say(f"{name:<12} " + "   ".join(cells))
     if result.counts:
-        print(f"Forecasts: {result.counts}")
-    print(result.sentence)
+        say(f"Forecasts: {result.counts}")
+    say(result.sentence)
     if result.told == "no server":
         again = f"{program('carryover')} run {as_options(named(target))}"
-        print(f"No Prefect server is set, so nothing starts by itself: {again}")
+        say(f"No Prefect server is set, so nothing starts by itself: {again}")
     elif result.told == "looked back":
-        print(f"A look back as of {target.as_of}: Prefect is not told, so nothing starts by itself")
+        say(f"A look back as of {target.as_of}: Prefect is not told, so nothing starts by itself")
     elif result.told:
-        print(f"Prefect was told of the last alarm {'just now' if result.told == 'now' else 'before'}")
+        say(f"Prefect was told of the last alarm {'just now' if result.told == 'now' else 'before'}")
 
 
 def show_replay(result: Replay) -> None:
     """Every stage then and now, and the verdict as the last line."""
     print_replay(result)
     for line in result.changed:
-        print(f"Different now: {line}")
-    print(f"Verdict: {result.verdict}")
+        say(f"Different now: {line}")
+    say(f"Verdict: {result.verdict}")
 
 
 def named(target: TargetConfig) -> dict[str, Any]:

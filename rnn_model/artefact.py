@@ -22,6 +22,7 @@ import psutil
 from rnn_model.errors import BusyError, IntegrityError, UnsafeError, WriteError
 from rnn_model.failpoints import failpoint
 from rnn_model.json_file import read_json
+from rnn_model.private import open_private
 
 MANIFEST = "manifest.json"
 MANIFEST_LIMIT = 4 * 2**20  # bytes: a few files with a digest each
@@ -149,8 +150,7 @@ def held(path: Path) -> Iterator[None]:
     The lock is the operating system's: it ends with its holder, however that ends.
     """
     lock = path.with_name(f"{path.name}.lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a+") as handle:
+    with os.fdopen(open_private(lock, os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -14,6 +14,7 @@ from rnn_model.artefact import digest_json
 from rnn_model.config import Section
 from rnn_model.errors import IntegrityError, WriteError
 from rnn_model.failpoints import failpoint
+from rnn_model.private import open_private
 
 FIRST = "0" * 64  # what stands for the line before the first
 
@@ -53,11 +54,14 @@ class Chain(Section, Generic[L]):
 
     def stored(self) -> bytes:
         """All that stands there now."""
-        return self.path.read_bytes() if self.path.exists() else b""
+        try:
+            with os.fdopen(open_private(self.path, os.O_RDONLY), "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            return b""
 
     def store(self, seq: int, line: bytes) -> None:
         """Put line number `seq` after the others, and wait until it is kept. Raises OSError."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         _write(self.path, self.size, line + b"\n")
 
 
@@ -121,7 +125,7 @@ def _parsed(kind: type[Link], line: bytes) -> Link | None:
 
 def _write(path: Path, size: int, data: bytes) -> None:
     """Put `data` after the first `size` bytes: what a kill has cut short goes."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    handle = open_private(path, os.O_RDWR | os.O_CREAT)
     try:
         os.ftruncate(handle, size)
         os.lseek(handle, size, os.SEEK_SET)

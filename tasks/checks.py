@@ -1,5 +1,6 @@
 """Settings that each are right, but not together, or not for this: refused before anything is read."""
 
+import re
 from pathlib import Path
 
 from rnn_model.config import Section
@@ -7,6 +8,16 @@ from rnn_model.errors import ConfigError
 from tasks.config import NOTHING, PretrainConfig, WindowConfig
 from tasks.frequency import ANY, parse_frequency
 from tasks.series_config import SourceConfig, TargetConfig
+
+ADDRESS = ("models:/", "runs:/")
+LEADS_OUT = re.compile(r"(?:^|/)\.\.(?:/|$)|^/|[%\\\x00-\x1f\x7f]")  # of a name from which paths are made
+
+
+def check_name(name: str) -> None:
+    """Refuse a name of a run or a registered model, or an address of one, that leads elsewhere. Raises ConfigError."""
+    plain = next((name.removeprefix(begin) for begin in ADDRESS if name.startswith(begin)), name)
+    if LEADS_OUT.search(plain):
+        raise ConfigError(f"{name!r} is no name of a run or model: it has a path or an escape in it; write it as it is")
 
 
 def check_windows(window: WindowConfig, context: int) -> None:

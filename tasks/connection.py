@@ -14,6 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from rnn_model.errors import CarryoverError, ConfigError, ServiceError
+from rnn_model.masking import mask
 from tasks.config import TrackingConfig, home
 from tasks.reasons import reason
 from tasks.schema import make_ready, migration_lock
@@ -45,7 +46,9 @@ def masked(uri: str) -> str:
 
     An @ past the host may be the end of a password with a / in it: then nothing but the scheme is shown.
     """
-    scheme, _, rest = uri.partition("://")
+    scheme, sign, rest = uri.partition("://")
+    if not sign:  # a slash too few, or no address at all
+        return mask(uri)
     if scheme.startswith("sqlite"):  # a file's name may hold an @
         return uri
     parts = urlsplit(uri)

@@ -13,9 +13,11 @@ from rnn_model.config import HORIZON_LIMIT
 from rnn_model.errors import ConfigError, IntegrityError
 from rnn_model.forecasting import check_horizon
 from rnn_model.network import Network
+from rnn_model.private import as_the_user_asks
 from tasks.answers import Answers, Asked, answer_series
 from tasks.batches import CSV, LEFT_OUT, Edition, csv_bytes, intact, notes_of, parquet_bytes, publish_edition
 from tasks.champion import champion
+from tasks.checks import check_name
 from tasks.config import ForecastConfig, HorizonConfig, StepsConfig, TrackingConfig
 from tasks.connection import whole_run_id
 from tasks.forecast_log import Batch, read_log
@@ -55,7 +57,8 @@ def publish_forecasts(
 def copy_forecast(made: Forecast, output: Path) -> Forecast:
     """The published forecasts once more, as the Parquet or CSV file that was asked for. Raises WriteError."""
     frame = pl.read_parquet(open_checked(made.folder) / made.data.name)
-    write_file(output, csv_bytes(frame) if output.suffix.lower() == ".csv" else parquet_bytes(frame))
+    with as_the_user_asks():
+        write_file(output, csv_bytes(frame) if output.suffix.lower() == ".csv" else parquet_bytes(frame))
     return made.model_copy(update={"output": output})
 
 
@@ -65,7 +68,8 @@ def pin(name: str, target: str, tracking: TrackingConfig) -> Pinned:
     `champion` is the registered @champion of the target. Raises IntegrityError where there is none, or where a version
     was deleted, never became READY, or its files are gone or changed; ConfigError for a name that leads nowhere.
     """
-    asked = REGISTERED.fullmatch(name)
+    if asked := REGISTERED.fullmatch(name):
+        check_name(name)
     if name == CHAMPION or (asked and asked[2] is None):
         registered = asked[1] if asked else registry_name(target)
         found = champion(registered, tracking)

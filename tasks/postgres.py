@@ -19,7 +19,9 @@ from sqlalchemy.exc import ProgrammingError
 
 from rnn_model.artefact import write_file
 from rnn_model.errors import ConfigError, ServiceError, UnsafeError
+from tasks.config import home
 from tasks.servers import HOST, Server, folder, launch, log_file, log_path
+from tasks.settling import open_passage
 from tasks.team import connection
 
 NAME = "PostgreSQL"
@@ -48,6 +50,8 @@ def start_cluster(port: int, password: str) -> Server:
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     if account:
         shutil.chown(place, account, pwd.getpwnam(account).pw_gid)
+        for way in (home(), folder()):
+            open_passage(way)
         _check_reachable(place, account)
     if not (place / "cluster").exists():
         _make_cluster(binaries, place, account, password)

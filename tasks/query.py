@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import polars as pl
 
 from rnn_model.errors import CarryoverError, ConfigError, DataError, ServiceError, UnsafeError
+from rnn_model.masking import declare
 from tasks.columns import map_columns
 from tasks.config import HOST
 from tasks.ids import Part
@@ -73,6 +74,7 @@ def connection_string(config: SeriesConfig) -> str:
             f"{config.section}.connection: environment variable {where} is not set; set it to postgresql://..."
         )
     check_address(found, where)
+    declare(found)
     return found
 
 

@@ -24,6 +24,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.engine import URL
 
 from rnn_model.errors import BusyError, ServiceError
+from rnn_model.private import open_private
 
 PREFIX = "sqlite:///"
 WAIT_SECONDS = 300.0  # another process makes the tables: 5 s on a free machine
@@ -48,9 +49,8 @@ def migration_lock(uri: str) -> Iterator[None]:
     if database is None:
         yield
         return
-    database.parent.mkdir(parents=True, exist_ok=True)
     lock, deadline = database.with_suffix(".lock"), time.monotonic() + WAIT_SECONDS
-    with lock.open("a") as handle:
+    with os.fdopen(open_private(lock, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "a") as handle:
         while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

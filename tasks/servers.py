@@ -22,6 +22,7 @@ from rnn_model.artefact import write_file
 from rnn_model.config import Section
 from rnn_model.errors import ConfigError, ServiceError
 from rnn_model.json_file import read_json
+from rnn_model.private import open_private
 from tasks.config import home
 
 HOST = "127.0.0.1"  # nothing here knows a password, so it is for this machine alone
@@ -138,8 +139,7 @@ def shield_embedded() -> None:
 
 def log_file(name: str) -> Any:
     """A server's log, open for adding to it; closed to others, as servers may write addresses into theirs."""
-    folder().mkdir(parents=True, exist_ok=True)
-    return os.fdopen(os.open(log_path(name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+    return os.fdopen(open_private(log_path(name), os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab")
 
 
 def log_path(name: str) -> Path:

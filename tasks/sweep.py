@@ -18,6 +18,7 @@ from rich.table import Table
 from rnn_model.artefact import digest_json, write_file
 from rnn_model.config import Section
 from rnn_model.errors import ConfigError
+from rnn_model.private import open_private
 from tasks.config import home
 from tasks.connection import masked
 from tasks.machine import TORCHRUN, import_path
@@ -141,11 +142,10 @@ def run_process(unit: Unit) -> UnitResult:
     check_machine(unit)
     write_file(unit.config, yaml.safe_dump(unit.options, sort_keys=False).encode())
     unit.summary.unlink(missing_ok=True)
-    unit.log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-P", "-m", "flows.cli", "run"]
     command += ["--config", str(unit.config), "--summary", str(unit.summary)]
     began = time.monotonic()
-    with unit.log.open("w") as log:
+    with os.fdopen(open_private(unit.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as log:
         code = ended(command, unit, log.fileno())
     return result_of(unit, code, time.monotonic() - began)
 

@@ -24,6 +24,9 @@ from rnn_model.artefact import open_checked
 from rnn_model.checkpoint import CARD
 from rnn_model.errors import ConfigError, ServiceError
 from rnn_model.failpoints import failpoint
+from rnn_model.masking import mask
+from rnn_model.private import refuse_writable
+from tasks.checks import ADDRESS, check_name
 from tasks.config import BASE, BASE_FOLDER, PROJECT, TrackingConfig, home
 from tasks.connection import connected, is_run_id, masked, whole_run_id
 from tasks.download import download_model
@@ -171,11 +174,15 @@ def fetch_model(name: str, config: TrackingConfig) -> Path:
     """
     if name == BASE or Path(name).is_dir():
         folder = BASE_FOLDER if name == BASE else Path(name)
+        if name != BASE:
+            refuse_writable(folder, "model")
         return open_checked(folder if (folder / CARD).is_file() else folder / "artifacts" / "model")
+    if name.startswith(ADDRESS):
+        check_name(name)
     name = whole_run_id(name, config)
     is_run = is_run_id(name)
     address = f"runs:/{name}/{MODEL_NAME}" if is_run else name
-    if not address.startswith(("models:/", "runs:/")):
+    if not address.startswith(ADDRESS):
         raise ConfigError(
             f"model {name!r} is not known; give {BASE}, a model folder, models:/NAME@ALIAS, runs:/ID/{MODEL_NAME} "
             "or a run id, whole or its first 6 digits"
@@ -211,7 +218,7 @@ def _open(client: MlflowClient, experiment_id: str, name: str, tags: Mapping[str
         yield run
     except Exception as error:
         with suppress(MlflowException):  # the error that counts is the first one
-            client.set_tag(run.run_id, "carryover.error", f"{type(error).__name__}: {error}"[:500])
+            client.set_tag(run.run_id, "carryover.error", mask(f"{type(error).__name__}: {error}")[:500])
             client.set_terminated(run.run_id, "FAILED")
         if isinstance(error, MlflowException):
             raise ServiceError(f"MLflow at {run.uri} failed in mid-run ({error.error_code}); run it again") from error

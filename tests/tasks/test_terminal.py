@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
+from flows.cli import complain
 from tasks.backfill import Backfill, Day, print_backfill
 from tasks.config import PROJECT
 from tasks.sweep import Sweep, UnitResult, print_sweep
-from tasks.terminal import counted, print_plainly
+from tasks.terminal import counted, print_plainly, printable, say
 
 WORDS = ["[new]", "[/data/*.csv]", "[bold]x[/bold]", ":car:"]
 
@@ -51,3 +52,33 @@ def test_tables_of_one_line_say_so(capsys: pytest.CaptureFixture[str]) -> None:
     print_sweep(Sweep(folder=Path("x"), units=(UnitResult(unit="u", seconds=1, code=0, log=Path("x")),)))
     said = capsys.readouterr().out
     assert [f"{title}\n" in re.sub(" +\n", "\n", said) for title in ("Backfill: 1 time", "Sweep: 1 unit")] == [True] * 2
+
+
+STEERS = ["\x1b[2J\x1b[31mred", "\x07", "\x9b2J", "\rover", "\x08", "\u202egnp.exe", "\ud800", "\x00"]
+
+
+@pytest.mark.parametrize("text", STEERS, ids=ascii)
+def test_an_id_steers_no_terminal(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table(title=f"of {text}")
+    table.add_column(f"head {text}")
+    table.add_row(f"cell {text}")
+    print_plainly(table, 80)
+    say(f"the network did not forecast {text}: no value at all", error=True)
+    said = "".join(capsys.readouterr())
+    assert not any(sign in said for sign in "\x1b\x07\x9b\r\x08\u202e\ud800\x00")
+    assert said.count(text[0].encode("unicode_escape").decode()) >= 4
+
+
+def test_an_error_is_one_line_whatever_an_id_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    assert complain("series 'a\ncarryover: all is well\x1b[1A' is not known", 65) == 65
+    assert capsys.readouterr().err == r"carryover: series 'a\ncarryover: all is well\x1b[1A' is not known" + "\n"
+
+
+def test_what_is_said_has_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
+    say("at http://u:canary@h")
+    assert capsys.readouterr().out == "at http://***@h\n"
+
+
+def test_writing_of_the_world_is_no_control() -> None:
+    words = "N\u00f8rd \u65e5\u672c\tx\n\U0001f469\u200d\U0001f680"
+    assert printable(words) == words
