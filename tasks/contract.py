@@ -13,7 +13,7 @@ from pandera.errors import SchemaErrors
 from rnn_model.errors import DataError
 from rnn_model.windows import Windows
 from tasks.ended import AgeRule, find_ended
-from tasks.frequency import Frequency, grid_position, grid_time, in_range, parse_moment
+from tasks.frequency import MONTHS, Frequency, anchor_day, grid_position, grid_time, in_range, parse_moment
 from tasks.handles import Account
 from tasks.series_config import SeriesConfig
 
@@ -46,9 +46,7 @@ def split_rows(
 ) -> tuple[pl.DataFrame, pl.DataFrame, Account]:
     """Rows sorted by (unique_id, ds, y) -> used series on their full grid, one line per quarantined series, account."""
     rows = raw.filter(pl.struct("unique_id", "ds", "y").is_first_distinct() if _has_repeats(raw) else pl.lit(True))
-    rows = rows.with_columns(first=pl.col("ds").min().over("unique_id")).with_columns(
-        position=grid_position(frequency, pl.col("ds"), pl.col("first"))
-    )
+    rows = placed(rows, frequency)
     quarantine, notes = without_ended(rows, check(rows, need, gaps), frequency, gaps, age)
     good = rows.join(quarantine.select("unique_id"), on="unique_id", how="anti", maintain_order="left")
     used = on_grid(good, frequency, gaps)
@@ -91,6 +89,14 @@ def without_ended(
     return pl.concat([others, ended.select(others.columns)]).sort("unique_id"), notes
 
 
+def placed(rows: pl.DataFrame, frequency: Frequency) -> pl.DataFrame:
+    """Rows with what fixes the grid of their series, `first` and `day`, and their `position` on it; null: off it."""
+    ds, series = pl.col("ds"), "unique_id"
+    day = anchor_day(ds).over(series) if frequency.unit in MONTHS else pl.lit(0, pl.Int8)
+    rows = rows.with_columns(first=ds.min().over(series), day=day)
+    return rows.with_columns(position=grid_position(frequency, ds, pl.col("first"), pl.col("day")))
+
+
 def schema(need: int, gaps: str) -> pa.DataFrameSchema:
     """The contract over rows sorted by (unique_id, ds) with their grid `position`; a failing row names its series."""
     series = "unique_id"
@@ -110,6 +116,7 @@ def schema(need: int, gaps: str) -> pa.DataFrameSchema:
             "ds": pa.Column(pl.Datetime("us"), nullable=False),
             "y": pa.Column(pl.Float64, nullable=True),
             "first": pa.Column(pl.Datetime("us"), nullable=False),
+            "day": pa.Column(pl.Int8, nullable=False),
             "position": pa.Column(pl.Int64, nullable=True),
         },
         checks=[
@@ -157,14 +164,15 @@ def on_grid(rows: pl.DataFrame, frequency: Frequency, gaps: str) -> pl.DataFrame
     """
     full = (
         rows.group_by("unique_id", maintain_order=True)
-        .agg(pl.col("first").first(), position=pl.int_range(pl.col("position").max() + 1))
+        .agg(pl.col("first", "day").first(), position=pl.int_range(pl.col("position").max() + 1))
         .explode("position")
     )
     values = rows.select("unique_id", "position", "y", present=pl.lit(True))
     filled = full.join(values, on=["unique_id", "position"], how="left", maintain_order="left")
     absent = pl.col("present").is_null() & (gaps == "zero")
     value = pl.when(absent).then(0.0).otherwise(pl.col("y")).alias("y")
-    return filled.select("unique_id", grid_time(frequency, pl.col("first"), pl.col("position")).alias("ds"), value)
+    times = grid_time(frequency, pl.col("first"), pl.col("position"), pl.col("day"))
+    return filled.select("unique_id", times.alias("ds"), value)
 
 
 def _has_repeats(raw: pl.DataFrame) -> bool:

@@ -18,7 +18,7 @@ from rnn_model.network import Network
 from rnn_model.windows import Floats, Index, Windows
 from tasks.contract import frame_windows, split_rows
 from tasks.ended import AgeRule
-from tasks.frequency import ANY, grid_time, parse_frequency
+from tasks.frequency import ANY, anchor_day, grid_time, parse_frequency
 from tasks.handles import Account
 
 COLUMNS = ["unique_id", "ds", "cutoff", "y_hat", *DECILES]
@@ -81,13 +81,15 @@ def forecast_frame(network: Network, card: ModelCard, used: pl.DataFrame, horizo
 
 def step_times(used: pl.DataFrame, freq: str, horizon: int) -> pl.DataFrame:
     """unique_id, ds, cutoff of the `horizon` steps after the end of every series of `used`, in its order."""
-    last = used.group_by("unique_id", maintain_order=True).agg(first=pl.col("ds").first(), n=pl.len().cast(pl.Int64))
+    last = used.group_by("unique_id", maintain_order=True).agg(
+        first=pl.col("ds").first(), day=anchor_day(pl.col("ds")), n=pl.len().cast(pl.Int64)
+    )
     steps = last.join(pl.DataFrame({"step": range(1, horizon + 1)}), how="cross", maintain_order="left_right")
-    frequency = parse_frequency(freq)
+    frequency, first, day, end = parse_frequency(freq), pl.col("first"), pl.col("day"), pl.col("n") - 1
     return steps.select(
         "unique_id",
-        grid_time(frequency, pl.col("first"), pl.col("n") - 1 + pl.col("step")).alias("ds"),
-        grid_time(frequency, pl.col("first"), pl.col("n") - 1).alias("cutoff"),
+        grid_time(frequency, first, end + pl.col("step"), day).alias("ds"),
+        grid_time(frequency, first, end, day).alias("cutoff"),
     )
 
 

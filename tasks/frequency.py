@@ -88,8 +88,28 @@ def stated_periods(freq: str, season: int | None) -> tuple[int, int]:
     return (season or 1, season or 1) if freq == ANY else parse_frequency(freq).network_periods(season)
 
 
-def grid_position(frequency: Frequency, ds: pl.Expr, first: pl.Expr) -> pl.Expr:
-    """Steps from `first` to `ds` on the grid through `first`, Int64; null where `ds` is off that grid."""
+def anchor_day(ds: pl.Expr) -> pl.Expr:
+    """The day of the month that a series' rows stand on, one Int8 for all of them: 31 where they are months' ends.
+
+    Short months clip the day, so one row does not tell: 28 February is the 28th, the 29th, the 30th or a month's end.
+    Only the largest day can fit all rows. Where it does not, the commonest is told, so that the strays are named.
+    """
+    largest = ds.dt.day().max()
+    fits = (ds.dt.day() == pl.min_horizontal(largest, _month_days(ds))).all()
+    return (
+        pl.when(_ends_month(ds).all())
+        .then(pl.lit(31, pl.Int8))
+        .when(fits)
+        .then(largest)
+        .otherwise(ds.dt.day().mode().max())
+    )
+
+
+def grid_position(frequency: Frequency, ds: pl.Expr, first: pl.Expr, day: pl.Expr | None = None) -> pl.Expr:
+    """Steps from `first` to `ds` on the grid through `first`, Int64; null where `ds` is off that grid.
+
+    `day`: the `anchor_day` of months, quarters and years; none: that of `first` alone.
+    """
     if frequency.unit in FIXED:
         step, gap = FIXED[frequency.unit] * frequency.count, (ds - first).dt.total_microseconds()
         return pl.when(gap % step == 0).then(gap // step)
@@ -98,21 +118,21 @@ def grid_position(frequency: Frequency, ds: pl.Expr, first: pl.Expr) -> pl.Expr:
         return pl.when((ds.dt.weekday() <= 5) & (ds.dt.time() == first.dt.time())).then(days)
     step = MONTHS[frequency.unit] * frequency.count
     months = (_month(ds) - _month(first)).cast(pl.Int64)
-    # from a month's end the grid goes through month ends alone, else grid_time would move what lies beside them
-    same_day = pl.when(_ends_month(first)).then(_ends_month(ds)).otherwise(ds.dt.day() == first.dt.day())
+    same_day = ds.dt.day() == pl.min_horizontal(_day_of(first) if day is None else day, _month_days(ds))
     aligned = same_day & (ds.dt.time() == first.dt.time()) & (months % step == 0)
     return pl.when(aligned).then(months // step)
 
 
-def grid_time(frequency: Frequency, first: pl.Expr, position: pl.Expr) -> pl.Expr:
-    """The timestamp `position` steps after `first` on the grid: the inverse of `grid_position`."""
+def grid_time(frequency: Frequency, first: pl.Expr, position: pl.Expr, day: pl.Expr | None = None) -> pl.Expr:
+    """The timestamp `position` steps after `first` on the grid: the inverse of `grid_position`, with the same `day`."""
     if frequency.unit in FIXED:
         return first + pl.duration(microseconds=position.cast(pl.Int64) * (FIXED[frequency.unit] * frequency.count))
     if frequency.unit == "B":
         return first.dt.add_business_days(position)
     months = pl.format("{}mo", position * (MONTHS[frequency.unit] * frequency.count))
-    moved = first.dt.offset_by(months)
-    return pl.when(_ends_month(first)).then(moved.dt.month_end()).otherwise(moved)
+    moved = first.dt.month_start().dt.offset_by(months)  # the time of day stays
+    past = pl.min_horizontal(_day_of(first) if day is None else day, _month_days(moved)).cast(pl.Int64) - 1
+    return moved + pl.duration(days=past)
 
 
 def guess_frequency(ds: pl.Series) -> str:
@@ -121,7 +141,8 @@ def guess_frequency(ds: pl.Series) -> str:
     frame = ds.unique().sort().to_frame("ds")
     for name in ("s", "min", "15min", "30min", "h", "D", "B", "W", "MS", "ME", "QS", "QE", "YS", "YE"):
         frequency = parse_frequency(name)
-        position = frame.select(p=grid_position(frequency, pl.col("ds"), pl.col("ds").first()))["p"]
+        own = pl.col("ds")
+        position = frame.select(p=grid_position(frequency, own, own.first(), anchor_day(own)))["p"]
         share = float((position.diff() == 1).sum()) / max(1, len(position) - 1)
         if share > score:
             best, score = name, share
@@ -132,8 +153,16 @@ def _month(ds: pl.Expr) -> pl.Expr:
     return ds.dt.year().cast(pl.Int32) * 12 + ds.dt.month().cast(pl.Int32)
 
 
+def _month_days(ds: pl.Expr) -> pl.Expr:
+    return ds.dt.month_end().dt.day()
+
+
 def _ends_month(ds: pl.Expr) -> pl.Expr:
-    return ds.dt.month_end().dt.date() == ds.dt.date()
+    return ds.dt.day() == _month_days(ds)
+
+
+def _day_of(first: pl.Expr) -> pl.Expr:
+    return pl.when(_ends_month(first)).then(pl.lit(31, pl.Int8)).otherwise(first.dt.day())
 
 
 def in_range(ds: pl.Expr) -> pl.Expr:

@@ -184,7 +184,7 @@ def test_no_timestamp_of_a_used_series_is_moved() -> None:
     rows = frame(a=[(ds, 1.0) for ds in monthly], b=[(ds.replace(day=1), 1.0) for ds in monthly])
     used, rules, _ = split(rows, "MS")
     assert set(used["ds"]) <= set(rows["ds"])
-    assert rules == {"a": "off the frequency"}  # from a month's end, only month ends are on the grid
+    assert rules == {}
 
 
 # the account

@@ -102,7 +102,8 @@ def test_where_nothing_is_negative_no_decile_is() -> None:
 def test_a_mended_series_passes_the_contract() -> None:
     mended, _ = mend(frame(*points("a", [*WEEK, INFINITY, *WEEK])))
     position = pl.int_range(pl.len(), dtype=pl.Int64)
-    assert check(mended.with_columns(first=pl.lit(DAY).cast(pl.Datetime("us")), position=position), 1).is_empty()
+    grid = {"first": pl.lit(DAY).cast(pl.Datetime("us")), "day": pl.lit(0, pl.Int8), "position": position}
+    assert check(mended.with_columns(**grid), 1).is_empty()
 
 
 @pytest.mark.parametrize(("faults", "spoilt"), [(1, 0), (2, 1)])
