@@ -3,6 +3,7 @@
 import os
 
 from rnn_model.masking import mask_log_records
+from tasks.proxies import spare_loopback
 from tasks.settling import settle
 
 # a cold start of the embedded server takes longer than its default of 20 seconds on a small machine
@@ -15,3 +16,4 @@ os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
 if "PREFECT__FLOW_RUN_ID" in os.environ:  # a worker started this process for one flow run: no command closes its files
     mask_log_records()
     settle()
+spare_loopback(os.environ)  # before any client is made; the processes that a flow starts inherit it
