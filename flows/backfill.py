@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from prefect import flow
-
+from flows.definition import flow
 from flows.intake import done_before
 from flows.pipeline import pipeline
 from rnn_model.config import ModelConfig

@@ -1,7 +1,6 @@
 """Two runs, or two models, side by side: which is better, by how much, and where."""
 
-from prefect import flow
-
+from flows.definition import flow
 from flows.evaluate import evaluate
 from tasks.compare import ONE_BASELINE, Backtested, Comparison, check_idle, compare_models, find_backtest
 from tasks.config import BacktestConfig, JudgingConfig, TrackingConfig, WindowConfig

@@ -1,7 +1,6 @@
 """Evaluation alone: a model that is already there, beside the baselines."""
 
-from prefect import flow
-
+from flows.definition import flow
 from flows.intake import take_in
 from flows.stages import conclude, figures, prepare
 from tasks.checks import check_windows

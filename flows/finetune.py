@@ -1,7 +1,6 @@
 """Fine-tuning alone, from a model that is already there."""
 
-from prefect import flow
-
+from flows.definition import flow
 from flows.intake import take_in
 from flows.stages import prepare
 from rnn_model.errors import ConfigError

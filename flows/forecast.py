@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from prefect import flow
-
+from flows.definition import flow
 from tasks.checks import check_output
 from tasks.config import BASE, ForecastConfig, StepsConfig, TrackingConfig
 from tasks.forecast import copy_forecast, pin_model, publish_forecasts

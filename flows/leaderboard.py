@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from prefect import flow
-
+from flows.definition import flow
 from flows.pipeline import pipeline
 from tasks.config import (
     BASE,

@@ -1,7 +1,6 @@
 """Monitoring: published forecasts held against the truth that has come in since."""
 
-from prefect import flow
-
+from flows.definition import flow
 from tasks.config import MonitorConfig, TrackingConfig
 from tasks.ingest import ingest
 from tasks.monitor import monitor_forecasts

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from prefect import flow
-
+from flows.definition import flow
 from flows.intake import take_in
 from flows.stages import (
     Terms,

@@ -1,7 +1,6 @@
 """Pretraining alone."""
 
-from prefect import flow
-
+from flows.definition import flow
 from flows.stages import prepare_corpus
 from rnn_model.config import FitConfig, ModelConfig
 from tasks.checks import check_source

@@ -1,7 +1,6 @@
 """The leakage proof: everything after a cutoff is changed, and nothing before it may move by one bit."""
 
-from prefect import flow
-
+from flows.definition import flow
 from flows.stages import prepare
 from rnn_model.errors import ConfigError
 from tasks.checks import check_windows

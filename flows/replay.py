@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from prefect import flow
-
+from flows.definition import flow
 from tasks.config import TrackingConfig
 from tasks.replay import Replay, Tolerance, fetch_receipt, find_changes, give_verdict, run_again
 from tasks.tracking import tracked

@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from prefect import flow
 from pydantic import Field
 
+from flows.definition import flow
 from tasks.champion import roll_back
 from tasks.config import TrackingConfig
 from tasks.handles import Promotion

@@ -3,11 +3,11 @@
 from inspect import signature
 from typing import Any, get_type_hints
 
-from prefect import flow
 from prefect.context import FlowRunContext
 from pydantic import create_model
 from pydantic_core import to_jsonable_python
 
+from flows.definition import flow
 from flows.pipeline import pipeline
 from flows.runners import task_runner
 from rnn_model.artefact import held

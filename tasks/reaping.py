@@ -3,13 +3,13 @@
 import os
 import socket
 
-import psutil
 from mlflow.entities import Run as StoredRun
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from tasks.processes import is_gone
+
 NEWEST = 100  # models of an experiment that are looked at: one that was left open is among them at the next start
-SLACK_SECONDS = 60.0  # the clock may have been set meanwhile
 
 
 def origin() -> dict[str, str]:
@@ -38,9 +38,5 @@ def _is_left(client: MlflowClient, run_id: str | None) -> bool:
 
 
 def _is_gone(run: StoredRun) -> bool:
-    """Whether a run's process is no more; a number is given again, but then to a process that began after the run."""
-    try:
-        process = psutil.Process(int(run.data.tags.get("carryover.pid", os.getpid())))
-    except psutil.NoSuchProcess:
-        return True
-    return bool(process.create_time() > run.info.start_time / 1000 + SLACK_SECONDS)
+    """Whether a run's process is no more."""
+    return is_gone(int(run.data.tags.get("carryover.pid", os.getpid())), run.info.start_time / 1000)
