@@ -8,10 +8,14 @@ import logging
 import os
 import re
 import traceback
-from collections.abc import Mapping
-from functools import lru_cache
-from typing import Any
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import lru_cache, wraps
+from typing import Any, ParamSpec, TypeVar
 from urllib.parse import unquote
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 MASK = "***"
 SHORTEST = 6  # characters of a secret that is masked by its value: shorter ones are parts of words
@@ -30,7 +34,10 @@ CUT = re.compile(
 ENCODED = re.compile(r"(%3A(?:%2F)++)(?!\*\*\*%40)\S+%40", re.IGNORECASE)  # an address within another one
 QUOTED = r"\\*(?P<{0}>[\"'])(?:.*?)\\*(?P={0})"
 KEPT = r"(?!\*\*\*)"  # masked already
-EQUALS = re.compile(rf"(\b(?:{NAME}|pass)\\*+[\"']?+\s*+=\s*+){KEPT}(?:{QUOTED.format('q')}|\S+)", re.IGNORECASE)
+EQUALS = re.compile(
+    rf"(\b(?:{NAME}|pass)\\*+[\"']?+\s*+=\s*+){KEPT}(?:{QUOTED.format('q')}|\S+?(?=[\"')\]}}>,.]*(?:\s|$)))",
+    re.IGNORECASE,
+)
 QUERY = re.compile(rf"([?&#;](?:{NAME}|pass|pw|sig|sas|auth|key|code|jwt)=){KEPT}[^\s&#\"']+", re.IGNORECASE)
 COLON = re.compile(
     rf"(\b(?:{NAME}|pass)\\*+[\"']?+\s*+:\s*+){KEPT}(?:{QUOTED.format('q')}|[^\s,\"'{{}}\[\]]+(?=[,\"'}})\]]|\s*$))",
@@ -87,6 +94,41 @@ def holds_login(sql: str) -> bool:
 def known(environment: Mapping[str, str]) -> set[str]:
     """The secrets of an environment: values of variables named as such, passwords in addresses and the like."""
     return set[str]().union(*(_secrets_of(name, value) for name, value in environment.items()))
+
+
+def mask_error(error: BaseException) -> None:
+    """Mask the words of an error of any library, and of those behind it, in place: who keeps it stores no secret."""
+    left, done = [error], set[int]()
+    while left:
+        one = left.pop()
+        if id(one) in done:
+            continue
+        done.add(id(one))
+        inner = [*one.args, *vars(one).values(), one.__cause__, one.__context__]
+        left += [other for other in inner if isinstance(other, BaseException)]
+        if any(isinstance(word, str) and mask(word) != word for word in one.args):
+            one.args = tuple(mask(word) if isinstance(word, str) else word for word in one.args)
+        own = {
+            name: getattr(one, name, None) for name in ("strerror", "filename", "filename2")
+        }  # as an OSError is shown
+        for name, word in {**own, **vars(one)}.items():
+            if isinstance(word, str) and mask(word) != word:
+                with suppress(AttributeError, TypeError):  # one that cannot be set
+                    setattr(one, name, mask(word))
+
+
+def masks_errors(function: Callable[P, R]) -> Callable[P, R]:
+    """The same function, whose errors hold no secrets."""
+
+    @wraps(function)
+    def masked(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            mask_error(error)
+            raise
+
+    return masked
 
 
 def mask_log_records() -> None:

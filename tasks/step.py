@@ -7,6 +7,8 @@ from contextvars import ContextVar
 from functools import cached_property, update_wrapper
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
+from rnn_model.masking import masks_errors
+
 if TYPE_CHECKING:
     from prefect import Task
 
@@ -27,7 +29,7 @@ class Step(Generic[P, R]):
         """The Prefect task."""
         from prefect import task
 
-        made: Task[P, R] = task(**self.options)(self.fn)
+        made: Task[P, R] = task(**self.options)(masks_errors(self.fn))  # Prefect keeps the errors of its tasks
         return made
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -1,15 +1,18 @@
 """No secret is left in a text, whatever its form; what is none stands as it was."""
 
+import inspect
 import io
 import logging
 import os
 import pickle
+import traceback
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from rnn_model import masking
 from rnn_model.errors import CarryoverError, ConfigError
-from rnn_model.masking import MaskedStream, declare, holds_secret, mask, mask_log_records
+from rnn_model.masking import MaskedStream, declare, holds_secret, mask, mask_error, mask_log_records, masks_errors
 
 TOKEN = "CANARYcanary0123456789CANARYcanary"
 FORMS = [
@@ -147,6 +150,34 @@ def test_log_records_hold_no_secret_in_words_arguments_or_traceback(monkeypatch:
     words = said.getvalue()
     assert "CANARY" not in words
     assert all(part in words for part in ("at http://***@h", "ValueError: http://***@h", "OSError: password=***"))
+
+
+def test_errors_of_any_library_are_masked_with_those_behind_them() -> None:
+    @masks_errors
+    def fail(argument: int) -> None:
+        """Words."""
+        try:
+            raise OSError(5, "at http://u:CANARY@h", "/x/password=CANARY")
+        except OSError as error:
+            raise MlflowException(f"API request to http://u:CANARY@h failed: {error}") from error
+
+    with pytest.raises(MlflowException) as raised:
+        fail(1)
+    assert "CANARY" not in "".join(
+        line for line in traceback.format_exception(raised.value) if "raise " not in line
+    ) + repr(raised.value.args) + str(vars(raised.value))
+    assert raised.value.message == "API request to http://***@h failed: [Errno 5] at http://***@h: '/x/password=***'"
+    assert isinstance(raised.value.__cause__, OSError)
+    assert raised.value.__cause__.errno == 5
+    assert (fail.__name__, fail.__doc__, list(inspect.signature(fail).parameters)) == ("fail", "Words.", ["argument"])
+
+
+def test_an_error_that_is_its_own_cause_ends() -> None:
+    error = ValueError("x")
+    error.__context__ = TypeError("password=CANARY")
+    error.__context__.__context__ = error
+    mask_error(error)
+    assert str(error.__context__) == "password=***"
 
 
 def test_a_masked_stream_is_the_stream_without_secrets() -> None:
