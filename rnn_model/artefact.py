@@ -22,7 +22,7 @@ import psutil
 from rnn_model.errors import BusyError, IntegrityError, UnsafeError, WriteError
 from rnn_model.failpoints import failpoint
 from rnn_model.json_file import read_json
-from rnn_model.private import open_private
+from rnn_model.private import folder_mode, open_private
 
 MANIFEST = "manifest.json"
 MANIFEST_LIMIT = 4 * 2**20  # bytes: a few files with a digest each
@@ -55,7 +55,7 @@ def publish(folder: Path, write: Callable[[Path], None]) -> Path:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _sweep(folder)
-        staging.mkdir(mode=0o700)
+        staging.mkdir(mode=folder_mode())
         write(staging)
         failpoint(f"written:{folder.parent.name}")
         _seal(staging)

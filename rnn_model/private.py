@@ -16,11 +16,13 @@ CLOSED = 0o077  # the umask under which files are 0600 and folders 0700
 OTHERS = 0o077  # what a group and others may do
 SHARED = stat.S_ISGID | stat.S_IWGRP | stat.S_IXGRP  # chmod 2770: how its owner says that a group shares a folder
 _asked: list[int] = []  # the user's own umask, once ours is set
+_umask = CLOSED  # ours
 
 
 def close_to_others(umask: int = CLOSED) -> None:
     """Make new files and folders of this process, and of those that it starts, for their owner alone."""
-    before = os.umask(umask)
+    global _umask
+    before, _umask = os.umask(umask), umask
     if not _asked:
         _asked.append(before)
 
@@ -38,15 +40,21 @@ def as_the_user_asks() -> Iterator[None]:
         os.umask(before)
 
 
+def folder_mode() -> int:
+    """The rights on a new folder: 0700, or what the umask of a shared data folder leaves."""
+    return 0o777 & ~_umask
+
+
 def open_private(path: Path, flags: int) -> int:
-    """A descriptor of `path`, made for its owner alone where it is not there; its folder is made too.
+    """A descriptor of `path`, made for its owner alone (or the group that shares the data folder) where it is not
+    there; its folder is made too.
 
     Raises UnsafeError (77) for a link, and for what is no file (a pipe would block for ever); else OSError.
     """
     if flags & os.O_CREAT:
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        handle = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+        handle = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o666 & ~_umask)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO):  # a link; a pipe without a reader
             raise UnsafeError(refused(path)) from None

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
 
 from rnn_model.config import HORIZON_LIMIT, TUNED, FitConfig, Section, Strategy
 from rnn_model.errors import CarryoverError
+from rnn_model.masking import holds_secret
 
 PROJECT = Path(__file__).resolve().parents[1]
 BASE, BASE_FOLDER = "base", PROJECT / "data" / "base"  # the model that comes with the project, and where it stands
@@ -23,6 +24,16 @@ HOST = re.compile(
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def without_secret(text: str) -> str:
+    """A text that may be stored. Raises ValueError for one with a secret in it."""
+    if holds_secret(text):
+        raise ValueError("holds a user, password or token, and would be stored; set that in the environment")
+    return text
+
+
+Place = Annotated[str, AfterValidator(without_secret)]  # of a model or a server
 
 
 def home() -> Path:
@@ -61,7 +72,7 @@ class PretrainConfig(FitConfig):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    from_: str = Field(
+    from_: Place = Field(
         BASE,
         alias="from",
         min_length=1,
@@ -150,7 +161,7 @@ class GateConfig(JudgingConfig):
     """What a challenger has to show before it becomes the champion."""
 
     promote: bool = Field(True, description="register the chosen model and move @champion where the gate says promote")
-    champion: str | None = Field(
+    champion: Place | None = Field(
         None,
         description="rehearse against another model (folder, models:/, run id; nothing: the seasonal naive), promoting "
         "none; none: @champion of the target's registered model",
@@ -217,7 +228,9 @@ class RunnerConfig(Section):
     kind: Literal["threads", "dask", "ray"] = Field("threads", description="Prefect's task runner")
     workers: int | None = Field(None, ge=1, le=1024, description="units at a time; none: cores over threads")
     threads: int = Field(1, ge=1, le=1024, description="threads of each unit (OMP_NUM_THREADS)")
-    address: str | None = Field(None, min_length=1, description="of a cluster that is there; none: one on this machine")
+    address: Place | None = Field(
+        None, min_length=1, description="of a cluster that is there; none: one on this machine"
+    )
 
     @model_validator(mode="after")
     def _threads_are_here(self) -> "RunnerConfig":

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from rnn_model.config import Section, SyntheticConfig
-from tasks.config import PROJECT, as_value_error
+from tasks.config import PROJECT, as_value_error, without_secret
 from tasks.ended import AgeRule, Policy
 from tasks.frequency import ANY, parse_frequency, parse_moment
 
@@ -80,7 +80,7 @@ class SeriesConfig(Section):
     @classmethod
     def _without_secret(cls, path: str | None) -> str | None:
         if path is None or "://" not in path:
-            return path
+            return path and without_secret(path)
         scheme, _, rest = path.partition("://")  # what is refused is not shown: it may hold a secret
         if any(sign in rest for sign in "@?#"):
             raise ValueError("path is an address with a user, password or query; credentials go into the environment")

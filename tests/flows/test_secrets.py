@@ -9,10 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from flows.cli import run
 from rnn_model.errors import UnsafeError
-from tasks.config import TrackingConfig
+from tasks.config import GateConfig, PretrainConfig, RunnerConfig, TrackingConfig
+from tasks.series_config import TargetConfig
 from tasks.tracking import fetch_model
 
 CANARY = "c4n4rySECRET"
@@ -204,6 +206,15 @@ def test_a_whole_command_leaves_no_secret_in_any_store(tmp_path: Path) -> None:
     with sqlite3.connect(prefect / "prefect.db") as database:
         assert database.execute("select count(*) from flow_run").fetchone() == (1,)  # the run is known, and holds none
     assert [path for path in (home, *home.rglob("*")) if path.stat().st_mode & 0o077] == []
+
+
+@pytest.mark.parametrize("place", [ADDRESS, ADDRESS.replace("//", "/"), f"https://h/m?token={CANARY}"])
+def test_no_section_takes_a_secret_that_a_flow_called_from_python_would_store(place: str) -> None:
+    for section, field in ((PretrainConfig, "from"), (GateConfig, "champion"), (TargetConfig, "path")):
+        with pytest.raises(ValidationError):
+            section.model_validate({field: place, "freq": "D"} if field == "path" else {field: place})
+    with pytest.raises(ValidationError):
+        RunnerConfig(kind="dask", address=place)
 
 
 def test_a_planted_log_leads_nowhere(data_folder: Path, tmp_path: Path, silent: Callable[..., str]) -> None:

@@ -22,6 +22,7 @@ def mode(path: Path) -> int:
 @pytest.fixture(autouse=True)
 def usual_umask(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(private, "_asked", [])
+    monkeypatch.setattr(private, "_umask", private.CLOSED)
     before = os.umask(0o022)
     yield
     os.umask(before)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rnn_model import private
+from rnn_model.artefact import held, publish, write_file
 from rnn_model.errors import UnsafeError
 from tasks import settling
 from tasks.chain import read_chain
@@ -27,6 +28,7 @@ def mode(path: Path) -> int:
 @pytest.fixture(autouse=True)
 def usual_umask(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(private, "_asked", [])
+    monkeypatch.setattr(private, "_umask", private.CLOSED)
     before = os.umask(0o022)
     yield
     os.umask(before)
@@ -91,10 +93,15 @@ def test_a_group_shares_a_folder_by_its_owners_word(data_folder: Path) -> None:
     data_folder.mkdir()
     data_folder.chmod(0o2770)
     settle()
-    (data_folder / "logs").mkdir()
     (data_folder / "mlflow.db").touch()
-    assert mode(data_folder) == 0o2770
-    assert [mode(data_folder / name) & 0o777 for name in ("logs", "mlflow.db")] == [0o770, 0o660]
+    log_file("any").close()
+    with held(data_folder / "outcomes" / "a"):
+        publish(data_folder / "models" / "m-1", lambda staging: (staging / "file").touch())
+    write_file(data_folder / "reports" / "r.html", b"x")
+    modes = {mode(path) & 0o777 for path in data_folder.rglob("*")}
+    assert (mode(data_folder), modes) == (0o2770, {0o770, 0o660})
+    settle()
+    assert {mode(path) & 0o777 for path in data_folder.rglob("*")} == modes
 
 
 def test_temporary_files_that_others_may_replace_are_refused(
