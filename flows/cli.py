@@ -17,6 +17,11 @@ from typing import Any, ClassVar, NoReturn, get_type_hints
 
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the bars and the last line speak here
 
+if __name__ == "__main__" and sys.argv[1:2] == ["doctor"]:  # it looks at what is imported below, and may be broken
+    from flows.entry import main as enter
+
+    enter()
+
 import requests
 import yaml
 from prefect import Flow
@@ -33,7 +38,8 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
-from flows.commands import COMMANDS, SUMMARIZED, Plain
+from flows.commands import COMMANDS, SUMMARIZED, Plain, overview
+from flows.doctor import main as examine
 from flows.guard import check_parameters, log_to_file, mask_streams, validation_words
 from flows.intake import done_before
 from flows.options import argument_docs, gather_grid, option_name
@@ -120,9 +126,8 @@ def _terminate(number: int, _: FrameType | None) -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """One command line; the exit code."""
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(overview())
-        return 0 if arguments else 2
+    if (code := without_log(arguments)) is not None:
+        return code
     name, *options = arguments
     try:
         log = log_to_file()
@@ -158,6 +163,14 @@ def refused_place(error: OSError) -> tuple[str, int]:
     code = UnsafeError.exit_code if isinstance(error, PermissionError) else WriteError.exit_code
     cause = error.strerror or type(error).__name__
     return f"{error.filename or home()}: {cause}; choose a place that can be read and written", code
+
+
+def without_log(arguments: list[str]) -> int | None:
+    """What needs no log, which cannot be written everywhere: the overview, and `doctor`; None for everything else."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(overview())
+        return 0 if arguments else 2
+    return examine(arguments[1:]) if arguments[0] == "doctor" else None
 
 
 def execute(name: str, options: list[str]) -> int:
@@ -270,21 +283,6 @@ def problem(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
     words = re.sub(r"'.*'", "...", str(getattr(error, "problem", None) or error).splitlines()[0])
     return f"{words}, line {mark.line + 1}" if mark else words
-
-
-def overview() -> str:
-    """The commands, each with its first line."""
-    lines = [f"  {name:<13}{(flow.fn.__doc__ or '').splitlines()[0]}" for name, flow in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: carryover COMMAND [options]",
-            "",
-            "commands:",
-            *lines,
-            "",
-            "carryover COMMAND --help lists its options.",
-        ]
-    )
 
 
 def complain(message: str, code: int) -> int:

@@ -8,6 +8,7 @@ from prefect import Flow
 
 from flows.backfill import backfill
 from flows.compare import compare
+from flows.doctor import doctor
 from flows.evaluate import evaluate
 from flows.finetune import finetune
 from flows.forecast import forecast
@@ -49,6 +50,7 @@ COMMANDS: dict[str, "Flow[..., Any] | Plain"] = {
     "replay": replay,
     "services": Plain(services),
     "down": Plain(down),
+    "doctor": Plain(doctor),
 }
 SUMMARIZED = (  # what --summary writes out
     "run",
@@ -62,3 +64,18 @@ SUMMARIZED = (  # what --summary writes out
     "prove",
     "replay",
 )
+
+
+def overview() -> str:
+    """The commands, each with its first line."""
+    lines = [f"  {name:<13}{(flow.fn.__doc__ or '').splitlines()[0]}" for name, flow in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: carryover COMMAND [options]",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "carryover COMMAND --help lists its options.",
+        ]
+    )

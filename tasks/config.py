@@ -2,9 +2,7 @@
 in `rnn_model.config`; nothing is declared twice."""
 
 import math
-import os
 import re
-from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -13,8 +11,9 @@ from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_v
 from rnn_model.config import HORIZON_LIMIT, TUNED, FitConfig, Section, Strategy
 from rnn_model.errors import CarryoverError
 from rnn_model.masking import holds_secret
+from tasks.places import PROJECT as PROJECT
+from tasks.places import home as home
 
-PROJECT = Path(__file__).resolve().parents[1]
 BASE, BASE_FOLDER = "base", PROJECT / "data" / "base"  # the model that comes with the project, and where it stands
 NOTHING = "nothing"  # to start from: fresh weights, pretrained on the source
 
@@ -34,11 +33,6 @@ def without_secret(text: str) -> str:
 
 
 Place = Annotated[str, AfterValidator(without_secret)]  # of a model or a server
-
-
-def home() -> Path:
-    """Where everything is written: $CARRYOVER_HOME, else the project's data folder."""
-    return Path(os.environ.get("CARRYOVER_HOME") or PROJECT / "data").resolve()
 
 
 class StepsConfig(Section):
