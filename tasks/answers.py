@@ -130,9 +130,11 @@ def replaced(left_out: pl.DataFrame) -> list[str]:
     if naive.is_empty():
         return []
     rules = ", ".join(sorted(set(naive["rule"])))
+    several = "conflicting duplicate" in rules
+    other = ", or say which of several values counts (--target.duplicates)" if several else ""
     return [
         f"faulty values in {counted(naive.height, 'series')} ({rules}), e.g. {example(naive)}; not the network but the "
-        "last season, repeated, is the forecast (path naive); mend the data for one by the network"
+        f"last season, repeated, is the forecast (path naive); mend the data for one by the network{other}"
     ]
 
 

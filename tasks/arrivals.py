@@ -8,7 +8,8 @@ import polars as pl
 
 from rnn_model.artefact import open_checked, sha256_file
 from rnn_model.config import DECILES
-from rnn_model.errors import IntegrityError
+from rnn_model.errors import ConfigError, IntegrityError
+from tasks.clock import UTC, moment_of
 from tasks.config import home
 from tasks.forecast_log import FORECASTS, Batch
 from tasks.frequency import parse_moment
@@ -18,10 +19,13 @@ POINT = ["unique_id", "ds"]
 Y = pl.col("y")
 
 
-def known_at(batches: Sequence[Batch], as_of: str | None) -> tuple[Batch, ...]:
-    """The batches that were there at `as_of`, in order of cutoffs; one made as of an earlier time was there then."""
-    moment = parse_moment(as_of)[0] if as_of else None
-    known = [b for b in batches if moment is None or parse_moment(b.as_of or b.time)[0] <= moment]
+def known_at(batches: Sequence[Batch], as_of: str | None, zone: str | None = None) -> tuple[Batch, ...]:
+    """The batches that were there at `as_of`, in order of cutoffs; one made as of an earlier time was there then.
+
+    `zone`: that of the target's times, and of times without an offset.
+    """
+    moment = moment_of(as_of, zone, by_day=False) if as_of else None
+    known = [b for b in batches if moment is None or moment_of(b.as_of or b.time, zone, by_day=False) <= moment]
     return tuple(sorted(known, key=lambda batch: (parse_moment(batch.last_cutoff)[0], batch.seq)))
 
 
@@ -38,10 +42,28 @@ def on_trial(batches: Sequence[Batch]) -> Batch:
     return next((batch for batch in reversed(batches) if batch.version is not None), batches[-1])
 
 
-def read_forecasts(batches: Sequence[Batch]) -> pl.DataFrame:
+def kept_times(logged: pl.DataFrame, zoned: bool, path: Path) -> pl.DataFrame:
+    """Logged forecasts with their times as rows have them: without a zone, and in UTC where they had one.
+
+    `zoned`: whether the truth is kept in UTC. Raises ConfigError where it is of another kind than the forecasts.
+    """
+    of_zone = getattr(logged.schema["ds"], "time_zone", None)
+    if (of_zone is not None) != zoned:
+        made, given = (f"times in {of_zone}", "none") if of_zone else ("times without a zone", "times with one")
+        raise ConfigError(
+            f"{path}: forecasts have {made}, the target has {given}; give --target.timezone as when they were made, or "
+            "another name by --target.called"
+        )
+    if of_zone is None:
+        return logged
+    return logged.with_columns(pl.col("ds", "cutoff").dt.convert_time_zone(UTC).dt.replace_time_zone(None))
+
+
+def read_forecasts(batches: Sequence[Batch], zoned: bool = False) -> pl.DataFrame:
     """Every forecast: unique_id, ds, cutoff, step, the deciles, batch (its place in `batches`) and maker.
 
-    What the fallback answered has the maker `naive`. Raises IntegrityError for a file that is not what was logged.
+    What the fallback answered has the maker `naive`. `zoned`: whether the truth is kept in UTC. Raises IntegrityError
+    for a file that is not what was logged.
     """
     frames = []
     for place, batch in enumerate(batches):
@@ -51,7 +73,8 @@ def read_forecasts(batches: Sequence[Batch]) -> pl.DataFrame:
         by = pl.when(pl.col("path") == NAIVE).then(pl.lit(NAIVE)).otherwise(pl.lit(maker(batch)))
         step = pl.col("ds").rank("dense").over("unique_id").cast(pl.Int64)
         wanted = ["unique_id", "ds", "cutoff", *DECILES]
-        frames.append(pl.read_parquet(path).select(*wanted, step=step, batch=pl.lit(place, pl.Int64), maker=by))
+        logged = kept_times(pl.read_parquet(path), zoned, path)
+        frames.append(logged.select(*wanted, step=step, batch=pl.lit(place, pl.Int64), maker=by))
     return pl.concat(frames)
 
 

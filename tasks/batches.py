@@ -14,11 +14,13 @@ from rnn_model.artefact import MANIFEST, open_checked, publish, sha256_file
 from rnn_model.config import Section
 from rnn_model.errors import IntegrityError
 from tasks.answers import Answers
+from tasks.clock import in_zone
 from tasks.forecast_log import FORECASTS, Batch, ForecastLog, append_batch, forecasts_folder, read_log
 from tasks.handles import Dataset, Pinned
 from tasks.registry import locked, registry_name
 
 CSV, LEFT_OUT, ABOUT, NOTES = "forecast.csv", "left_out.parquet", "about.json", "notes.json"
+WITH_OFFSET = "%Y-%m-%dT%H:%M:%S%.6f%:z"
 KEY_SHOWN = 12  # characters of the key in a folder's name
 # How a cell begins that a spreadsheet would run (OWASP, CSV injection): a sign, plain or of full width, behind what it
 # does not show (blanks, invisible characters), at the start of the text, of a line in it, or of a cell where ; , or a
@@ -49,7 +51,7 @@ def publish_edition(edition: Edition, answers: Answers) -> tuple[Batch, Literal[
     A kill between the two leaves a folder that does not count; the next run takes it. Where an equal batch was logged
     and its files are gone or changed, they are put back. Raises WriteError; what was published before stands.
     """
-    data = parquet_bytes(answers.forecasts)
+    data = parquet_bytes(shown_times(edition, answers.forecasts))
     digest = hashlib.sha256(data).hexdigest()
     with locked(forecasts_folder(edition.name) / "log.jsonl"):
         log = read_log(edition.name)
@@ -93,11 +95,16 @@ def free_folder(log: ForecastLog, edition: Edition, answers: Answers) -> Path:
 def write(folder: Path, edition: Edition, answers: Answers, data: bytes) -> None:
     """The files of a batch."""
     (folder / FORECASTS).write_bytes(data)
-    answers.left_out.write_parquet(folder / LEFT_OUT)
+    in_zone(answers.left_out, edition.dataset.output_zone, ["at"]).write_parquet(folder / LEFT_OUT)
     if edition.csv:
-        (folder / CSV).write_bytes(csv_bytes(answers.forecasts))
+        (folder / CSV).write_bytes(csv_bytes(shown_times(edition, answers.forecasts)))
     (folder / NOTES).write_text(json.dumps(answers.notes, indent=1))
     (folder / ABOUT).write_text(json.dumps(fields(edition, answers), indent=1))
+
+
+def shown_times(edition: Edition, forecasts: pl.DataFrame) -> pl.DataFrame:
+    """Forecasts as they are handed on, in the zone that their times came in."""
+    return in_zone(forecasts, edition.dataset.output_zone, ["ds", "cutoff"])
 
 
 def fields(edition: Edition, answers: Answers) -> dict[str, Any]:
@@ -144,6 +151,7 @@ def csv_bytes(frame: pl.DataFrame) -> bytes:
 
     The quote stands where the cell would begin: before the text, or after a line break or separator within it.
     """
-    texts = frame.with_columns(pl.col(pl.Categorical, pl.Enum).cast(pl.String))
+    zoned = [pl.col(n).dt.strftime(WITH_OFFSET) for n, kind in frame.schema.items() if getattr(kind, "time_zone", None)]
+    texts = frame.with_columns(pl.col(pl.Categorical, pl.Enum).cast(pl.String), *zoned)
     safe = pl.col(pl.String).str.replace_all(FORMULA, "$1'$2").str.replace(DROPPED, "'$1")
     return texts.with_columns(safe).write_csv().encode()

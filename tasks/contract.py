@@ -12,8 +12,18 @@ from pandera.errors import SchemaErrors
 
 from rnn_model.errors import DataError
 from rnn_model.windows import Windows
+from tasks.clock import moment_of
 from tasks.ended import AgeRule, find_ended
-from tasks.frequency import MONTHS, Frequency, anchor_day, grid_position, grid_time, in_range, parse_moment
+from tasks.frequency import (
+    MONTHS,
+    Frequency,
+    anchor_day,
+    grid_position,
+    grid_time,
+    in_range,
+    parse_frequency,
+    parse_moment,
+)
 from tasks.handles import Account
 from tasks.series_config import SeriesConfig
 
@@ -23,16 +33,25 @@ EQUAL_ROWS = "equal duplicate"  # dropped one by one; the series stays
 OFF_CALENDAR = ("time out of range", "off the frequency", "coarser than the frequency", "mostly gaps")
 
 
-def known_rows(frame: pl.DataFrame, config: SeriesConfig) -> tuple[pl.DataFrame, int]:
-    """The rows that were known at `as_of`, times without their zone, and how many later ones there are."""
-    zoned = frame.schema["ds"] != pl.Datetime("us")
-    frame = frame.with_columns(pl.col("ds").dt.replace_time_zone(None))
+def known_rows(frame: pl.DataFrame, config: SeriesConfig, zone: str | None = None) -> tuple[pl.DataFrame, int]:
+    """The rows that were known at `as_of`, and how many later ones there are.
+
+    `zone`: that of the times. Rows that were instants have them as `instant` (UTC): an `as_of` with an offset is
+    compared with those, one without with the clock that rows are kept in, or that of `zone`.
+    """
     if config.as_of is None:
         return frame, 0
-    moment, offset = parse_moment(config.as_of)
-    if offset and not zoned:
-        raise DataError(f"{config.where}: times have no zone, as_of {config.as_of} has one; give it without its offset")
-    known = frame.filter(pl.col("ds") <= moment)
+    aware, by_day = parse_moment(config.as_of)[1], parse_frequency(str(config.freq)).by_day
+    if aware and zone is None and "instant" not in frame.columns:
+        raise DataError(
+            f"{config.where}: times have no zone, as_of {config.as_of} has one; give it without its offset, or name "
+            f"theirs, e.g. --{config.section}.timezone Europe/Berlin"
+        )
+    if aware and "instant" in frame.columns:
+        moment, at = parse_moment(config.as_of)[0], pl.col("instant").fill_null(pl.col("ds"))
+    else:
+        moment, at = moment_of(config.as_of, zone, by_day), pl.col("ds")
+    known = frame.filter(at <= moment)
     if known.is_empty():
         first = frame.select(pl.col("ds").min().dt.to_string("iso")).item()
         raise DataError(

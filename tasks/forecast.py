@@ -18,6 +18,7 @@ from tasks.answers import Answers, Asked, answer_series
 from tasks.batches import CSV, LEFT_OUT, Edition, csv_bytes, intact, notes_of, parquet_bytes, publish_edition
 from tasks.champion import champion
 from tasks.checks import check_name
+from tasks.clock import in_zone, moment_of
 from tasks.config import ForecastConfig, HorizonConfig, StepsConfig, TrackingConfig
 from tasks.connection import whole_run_id
 from tasks.forecast_log import Batch, read_log
@@ -176,7 +177,7 @@ def check_same(card: ModelCard, dataset: Dataset) -> None:
 
 def check_known_then(card: ModelCard, dataset: Dataset, target: TargetConfig) -> None:
     """Refuse a model that was fitted or chosen on a series of the target after `as_of`. Raises ConfigError."""
-    moment = parse_moment(str(target.as_of))[0]
+    moment = moment_of(str(target.as_of), dataset.timezone, parse_frequency(dataset.freq).by_day)
     names = pl.read_parquet(open_checked(dataset.folder) / dataset.data.name, columns=["unique_id"])["unique_id"]
     for name in names.unique().sort():
         if name in card.seen and parse_moment(card.seen[name])[0] > moment:
@@ -196,6 +197,7 @@ def forecast_key(
     asked = {"horizon": horizon, "season": dataset.season, "freq": dataset.freq, "version": pinned.version}
     asked |= {"as_of": target.as_of, "ended": target.ended, "max_age": target.max_age}
     asked |= config.model_dump(exclude={"csv"}) | {"card": card.model_dump(mode="json")}
+    asked |= {"zone": dataset.output_zone}
     return run_key(f"{dataset.fingerprint} {pinned.weights}", asked)
 
 
@@ -206,6 +208,7 @@ def stop_if_too_many(dataset: Dataset, rows: pl.DataFrame, answers: Answers, all
         return
     what = f"{dataset.name}: {faulty.height} of {series} series cannot be forecast"
     some_left = bool(answers.forecasts.height)
+    faulty = in_zone(faulty, dataset.output_zone, ["at"])
     raise refusal(what, rows, faulty, parse_frequency(dataset.freq), Allowed(allowed, some_left))
 
 

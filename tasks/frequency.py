@@ -39,6 +39,11 @@ class Frequency:
     count: int
 
     @property
+    def by_day(self) -> bool:
+        """Whether a step is a day or longer: the wall clock decides on it, else absolute time does."""
+        return self.unit not in ("s", "min", "h")
+
+    @property
     def season(self) -> int:
         """Steps of the season that metrics and the seasonal naive use, by the field's convention; 1 where none."""
         season = SEASON[self.unit]

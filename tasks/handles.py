@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from rnn_model.config import Section
+from tasks.frequency import parse_frequency
 
 CHAMPION = "champion"  # in a backtest, whatever its version
 
@@ -32,6 +33,10 @@ class Dataset(Section):
     rows: int
     series: int
     later: int = Field(0, description="rows left out, because they are later than as_of")
+    merged: int = Field(0, description="rows left out, because duplicates says which of several at a time counts")
+    timezone: str | None = Field(
+        None, description="zone of the times; steps finer than days are kept in UTC then, and handed on in it"
+    )
     labels: Path | None = Field(None, description="unique_id, label of columns.segment; none: there is no such column")
     notes: tuple[str, ...] = Field((), description="what a person has to know of how the rows were read, one line each")
 
@@ -42,8 +47,14 @@ class Dataset(Section):
 
     @property
     def content(self) -> str:
-        """What stands in it, values and labels: the fingerprint, and the name of the labels' folder."""
-        return f"{self.fingerprint} {self.labels.parent.name}" if self.labels else self.fingerprint
+        """What stands in it: the fingerprint, the name of the labels' folder, and the zone that forecasts are in."""
+        labels = self.labels.parent.name if self.labels else None
+        return " ".join(part for part in (self.fingerprint, labels, self.output_zone) if part)
+
+    @property
+    def output_zone(self) -> str | None:
+        """The zone that its times, kept in UTC, are handed on in; None: they are handed on as they are."""
+        return None if parse_frequency(self.freq).by_day else self.timezone
 
 
 class Account(Section):

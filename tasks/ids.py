@@ -10,6 +10,7 @@ from unicodedata import normalize
 
 import polars as pl
 
+from tasks.clock import Clock
 from tasks.terminal import counted
 
 # blanks that no one sees at the end of a word; line breaks are none of them, as an id never holds one
@@ -28,6 +29,7 @@ class Part(NamedTuple):
 
     rows: pl.DataFrame  # unique_id, ds, y, perhaps label
     ids: pl.DataFrame  # text (as written), unique_id, kind (text or number): a line for each way of writing
+    clock: Clock = Clock(local=True)  # what its times were written in
     notes: tuple[str, ...] = ()  # what else a person has to know of it
 
 

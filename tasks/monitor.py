@@ -30,7 +30,7 @@ def monitor_forecasts(
     Figures are logged before Prefect is told, so that they stand whatever becomes of the event. A look back as of an
     earlier time tells nobody: the event would start a nightly run today.
     """
-    batches = known_at(published(target.title), target.as_of)
+    batches = known_at(published(target.title), target.as_of, raw.timezone)
     trial = None
     if batches:
         check_alike(on_trial(batches), truth.dataset)

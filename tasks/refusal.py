@@ -50,6 +50,11 @@ def remedy(worst: str, raw: pl.DataFrame, frequency: Frequency, allowed: Allowed
     words = "bring longer series, or shorten --window.horizon" if short else "mend the data"
     if allowed.some_left:
         words += f", or raise --{allowed.section}.max_quarantined"
+    if worst == "conflicting duplicate":
+        words = f"say which of them counts, --{allowed.section}.duplicates first, last or mean, or {words}"
+        if not frequency.by_day:
+            words = f"if a clock was put back there, name its zone by --{allowed.section}.timezone, or {words}"
+        return words
     if short or worst in OF_FREQUENCY:
         longest = raw.group_by("unique_id").len().sort("len", "unique_id", descending=True)["unique_id"][0]
         likely = guess_frequency(raw.filter(pl.col("unique_id") == longest)["ds"])

@@ -8,9 +8,11 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from rnn_model.config import Section, SyntheticConfig
+from tasks.clock import check_zone
 from tasks.config import PROJECT, as_value_error, without_secret
 from tasks.ended import AgeRule, Policy
 from tasks.frequency import ANY, parse_frequency, parse_moment
+from tasks.repeats import Choice
 
 SAMPLE = PROJECT / "data" / "sample" / "us_macro_quarterly.csv"
 SAMPLE_FREQ = "QS"
@@ -57,6 +59,13 @@ class SeriesConfig(Section):
     as_of: str | None = Field(
         None, description="rows after this time do not exist, for a backfill: ISO 8601; a date is its midnight"
     )
+    timezone: str | None = Field(
+        None,
+        description="zone of the times, e.g. Europe/Berlin: of those without one, and to which others are converted",
+    )
+    duplicates: Choice = Field(
+        "refuse", description="different values at one time: the series is set aside, or the first, last or mean counts"
+    )
     gaps: Literal["missing", "zero"] = Field("missing", description="rows absent from the grid: masked, or filled")
     max_quarantined: float = Field(0.2, ge=0, le=1, description="share of series set aside at which the run stops")
 
@@ -66,6 +75,13 @@ class SeriesConfig(Section):
         if freq is not None and not (freq == ANY and cls.section == "source"):
             as_value_error(parse_frequency, freq)
         return freq
+
+    @field_validator("timezone")
+    @classmethod
+    def _in_the_database(cls, timezone: str | None) -> str | None:
+        if timezone is not None:
+            as_value_error(check_zone, timezone)
+        return timezone
 
     @field_validator("as_of", mode="before")
     @classmethod

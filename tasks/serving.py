@@ -65,6 +65,11 @@ def asked_rows(frame: pd.DataFrame) -> pl.DataFrame:
         raise DataError("no rows; expected at least one of unique_id, ds, y")
     if pd.api.types.infer_dtype(frame["unique_id"], skipna=True) != "string" or frame["unique_id"].isna().any():
         raise DataError("unique_id is not text in every row; expected the name of a series")
+    if isinstance(frame["ds"].dtype, pd.DatetimeTZDtype):
+        raise DataError(
+            f"ds has the zone {frame['ds'].dt.tz}; expected times without one: for days and longer steps the wall "
+            "clock (ds.dt.tz_localize(None)), for finer ones UTC (ds.dt.tz_convert('UTC').dt.tz_localize(None))"
+        )
     rows = pl.from_pandas(frame[COLUMNS]).select(
         pl.col("unique_id").cast(pl.String),
         pl.col("ds").cast(pl.Datetime("us")),

@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from rnn_model.artefact import digest_json, open_checked, publish
+from tasks.clock import in_zone
 from tasks.config import home
 from tasks.contract import content_fingerprint, split_rows
 from tasks.ended import ENDED
@@ -40,6 +41,7 @@ def validate_dataset(dataset: Dataset, config: SeriesConfig, need: int, context:
     frequency = parse_frequency(dataset.freq)
     raw = pl.read_parquet(dataset.data)
     used, quarantine, account = split_rows(raw, frequency, config.gaps, need, context, config.age)
+    account = with_merged(account, dataset, config)
     account = account.model_copy(update={"later": dataset.later, "notes": (*dataset.notes, *account.notes)})
     stop_if_too_many(raw, quarantine, account, config, dataset)
     fingerprint = content_fingerprint(used)
@@ -63,6 +65,19 @@ def validate_dataset(dataset: Dataset, config: SeriesConfig, need: int, context:
     return Validated(dataset=clean, account=account, raw=dataset.fingerprint)
 
 
+def with_merged(account: Account, dataset: Dataset, config: SeriesConfig) -> Account:
+    """The account with the rows of one time of which one counts; they left when the rows were read."""
+    if not dataset.merged:
+        return account
+    rule = f"conflicting duplicate, where the {config.duplicates} counts"
+    return account.model_copy(
+        update={
+            "rows_in": account.rows_in + dataset.merged,
+            "quarantined": account.quarantined | {rule: dataset.merged},
+        }
+    )
+
+
 def stop_if_too_many(
     raw: pl.DataFrame, quarantine: pl.DataFrame, account: Account, config: SeriesConfig, dataset: Dataset
 ) -> None:
@@ -75,6 +90,7 @@ def stop_if_too_many(
         return
     what = f"{dataset.name}: {faulty.height} of {account.series_in} series set aside"
     allowed = Allowed(config.max_quarantined, bool(account.series_used), config.section)
+    faulty = in_zone(faulty, dataset.output_zone, ["at"])
     raise refusal(what, raw, faulty, parse_frequency(dataset.freq), allowed)
 
 

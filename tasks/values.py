@@ -3,6 +3,8 @@
 import polars as pl
 
 from rnn_model.errors import DataError
+from tasks.clock import Clock, Stamps, text_stamps, zoned_stamps
+from tasks.frequency import parse_frequency
 from tasks.ids import EXACT, Part, renamed, spell
 from tasks.labels import UNPRINTABLE, as_text
 from tasks.series_config import SeriesConfig
@@ -28,11 +30,13 @@ def typed(frame: pl.DataFrame, where: str, config: SeriesConfig) -> Part:
     `frame` carries each value's `row` in the file beside unique_id, ds and y, and perhaps a label, as text then.
     """
     frame, ids = named(frame, where, config)
-    times, numbers = parse_times(frame, where, config).alias("ds"), parse_numbers(frame, where, config).alias("y")
+    times, numbers = parse_times(frame, where, config), parse_numbers(frame, where, config).alias("y")
     labels = [parse_labels(frame, where, config)] if config.columns.segment else []
-    parsed = frame.select("unique_id", times, numbers, *labels)
+    parsed = frame.select("unique_id", times.ds.alias("ds"), numbers, *labels)
+    if times.instant is not None and config.as_of is not None and config.timezone is None:  # `as_of` may be of another
+        parsed = parsed.with_columns(times.instant.alias("instant"))
     unsigned = pl.when(pl.col("y") == 0).then(0.0).otherwise(pl.col("y"))  # -0.0 equals 0.0, but not in its bytes
-    return Part(parsed.with_columns(unsigned.alias("y")), ids)
+    return Part(parsed.with_columns(unsigned.alias("y")), ids, times.clock)
 
 
 def named(frame: pl.DataFrame, where: str, config: SeriesConfig) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -90,14 +94,16 @@ def parse_labels(frame: pl.DataFrame, where: str, config: SeriesConfig) -> pl.Se
         raise DataError(f"{where}: column {config.columns.segment!r} {error}; {another(config, 'segment')}") from None
 
 
-def parse_times(frame: pl.DataFrame, where: str, config: SeriesConfig) -> pl.Series:
-    """ds as microseconds, in UTC where the text or type has a zone; every row by the same format."""
-    kind = frame.schema["ds"]
+def parse_times(frame: pl.DataFrame, where: str, config: SeriesConfig) -> Stamps:
+    """ds as microseconds without a zone, every row by the same format.
+
+    Where the text or type has a zone: its wall clock, or UTC for steps finer than days.
+    """
+    kind, frequency = frame.schema["ds"], parse_frequency(str(config.freq))
     if kind == pl.Date or kind == pl.Datetime:
         zone = getattr(kind, "time_zone", None)
         refuse_far_times(frame, where)
-        ds = frame["ds"].cast(pl.Datetime("us", zone)) if zone is None else frame["ds"].dt.convert_time_zone("UTC")
-        ds = ds.dt.cast_time_unit("us")
+        ds = frame["ds"].cast(pl.Datetime("us")) if zone is None else frame["ds"].dt.cast_time_unit("us")
         allowed = "a date such as 2024-01-31"
     elif kind == pl.String:
         text = frame["ds"].str.strip_chars()
@@ -108,7 +114,18 @@ def parse_times(frame: pl.DataFrame, where: str, config: SeriesConfig) -> pl.Ser
         raise DataError(f"{where}: column ds holds {kind}, expected dates such as 2024-01-31; {another(config, 'ds')}")
     checked = frame.with_columns(parsed=ds)
     refuse(checked, pl.col("parsed").is_null(), "ds", allowed, where)
-    return ds
+    if getattr(ds.dtype, "time_zone", None) is None:
+        return Stamps(ds, None, Clock(local=True))
+    if kind != pl.String:
+        return zoned_stamps(ds, frequency, config.timezone)
+    if (config.datetime_format or "%z").endswith("z"):
+        return text_stamps(ds, frame["ds"].str.strip_chars(), frequency, config.timezone)
+    if frequency.by_day and config.timezone is None:
+        raise DataError(
+            f"{where}: the offset of ds is not at its end, so its wall clock is not known; name its zone, e.g. "
+            f"--{config.section}.timezone Europe/Berlin"
+        )
+    return zoned_stamps(ds, frequency, config.timezone)
 
 
 def refuse_far_times(frame: pl.DataFrame, where: str) -> None:

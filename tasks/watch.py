@@ -114,7 +114,7 @@ def look(batches: tuple[Batch, ...], raw: Dataset, truth: Validated) -> Seen:
     folder = open_checked(truth.dataset.folder)
     rows = pl.read_parquet(folder / "data.parquet").select("unique_id", "ds", "y")
     aside = pl.read_parquet(folder / "quarantine.parquet")["unique_id"].to_list()
-    forecasts = read_forecasts(batches)
+    forecasts = read_forecasts(batches, raw.output_zone is not None)
     joined = with_truth(forecasts, rows, aside)
     scored = points(joined.filter(pl.col("state") == "scored"), scales(rows, joined, truth.dataset.season))
     now = pl.read_parquet(open_checked(raw.folder) / "data.parquet")

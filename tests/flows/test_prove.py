@@ -186,7 +186,7 @@ def forecasts_that_begin_a_step_late(monkeypatch: pytest.MonkeyPatch) -> None:
 def as_of_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     import tasks.ingest
 
-    monkeypatch.setattr(tasks.ingest, "known_rows", lambda frame, config: (frame, 1))
+    monkeypatch.setattr(tasks.ingest, "known_rows", lambda frame, config, zone: (frame, 1))
 
 
 @pytest.mark.parametrize(

@@ -75,11 +75,20 @@ def test_a_model_that_has_seen_what_came_after_as_of_is_refused(make: Make, as_o
 
 
 def test_a_time_with_an_offset_is_compared_in_utc_with_the_cards_own_form(stored: Callable[..., Dataset]) -> None:
-    seen, dataset = card(seen={"a": "2024-01-09 23:00:00.000000"}), stored(a=[1.0])
-    target = TargetConfig(path="sales.parquet", freq="D", as_of="2024-01-10T01:00+02:00")  # 23:00 in UTC
+    seen, dataset = card(seen={"a": "2024-01-09 23:00:00.000000"}), stored(a=[1.0]).model_copy(update={"freq": "h"})
+    target = TargetConfig(path="sales.parquet", freq="h", as_of="2024-01-10T01:00+02:00")  # 23:00 in UTC
     check_known_then(seen, dataset, target)
     with pytest.raises(ConfigError, match=r"up to 2024-01-09 23:00:00\.000000, after as_of 2024-01-10T00:59\+02:00"):
         check_known_then(seen, dataset, target.model_copy(update={"as_of": "2024-01-10T00:59+02:00"}))
+
+
+@pytest.mark.parametrize("as_of", ["2024-01-09T23:30-05:00", "2024-01-10T04:30Z"])
+def test_for_days_an_offset_is_compared_on_their_wall_clock(stored: Callable[..., Dataset], as_of: str) -> None:
+    dataset = stored(a=[1.0]).model_copy(update={"timezone": "America/New_York"})
+    target = TargetConfig(path="sales.parquet", freq="D", as_of=as_of)
+    check_known_then(card(seen={"a": "2024-01-09 00:00:00.000000"}), dataset, target)
+    with pytest.raises(ConfigError, match="up to 2024-01-10"):
+        check_known_then(card(seen={"a": "2024-01-10 00:00:00.000000"}), dataset, target)
 
 
 # ---- every series by its path

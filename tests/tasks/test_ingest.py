@@ -199,7 +199,7 @@ def test_a_declared_season_is_that_of_the_metrics_and_of_the_network_unless_it_h
     ],
 )
 def test_iso_times_are_read_and_offsets_become_utc(read: Read, text: str, expected: datetime) -> None:
-    assert rows_of(read(f"{HEADER}a,{text},1\n"))[0][1] == expected
+    assert rows_of(read(f"{HEADER}a,{text},1\n", freq="h"))[0][1] == expected
 
 
 def test_every_row_may_have_an_offset_of_its_own(read: Read) -> None:
@@ -214,7 +214,7 @@ def test_zoned_parquet_times_become_utc(read: Read) -> None:
     frame = long(["a"], [datetime(2024, 7, 1, 12)], [1.0]).with_columns(
         pl.col("ds").dt.replace_time_zone("Europe/Berlin").dt.cast_time_unit("ns")
     )
-    assert rows_of(read(frame, "rows.parquet"))[0][1] == datetime(2024, 7, 1, 10)
+    assert rows_of(read(frame, "rows.parquet", freq="h"))[0][1] == datetime(2024, 7, 1, 10)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Iterator
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from postgres_cluster import Cluster, free_port, postgres_cluster
 
-from rnn_model.errors import CarryoverError, ConfigError, ServiceError, UnsafeError
+from rnn_model.errors import CarryoverError, ConfigError, DataError, ServiceError, UnsafeError
 from tasks import query
 from tasks.handles import Dataset
 from tasks.ingest import ingest_files
@@ -198,3 +198,25 @@ def test_without_the_extra_it_is_named(refused: Callable[..., CarryoverError], m
     error = refused()
     assert str(error) == "a query needs connectorx, not installed here; pip install 'carryover[sql]'"
     assert error.exit_code == 2
+
+
+BERLIN_DAYS = (
+    "TIMESTAMPTZ '2024-03-29 23:00:00Z' + n * INTERVAL '1 day' - CASE WHEN n > 1 THEN INTERVAL '1 hour' ELSE '0' END"
+)
+
+
+def test_days_as_timestamptz_need_the_zone_whose_days_they_are(ask: Ask) -> None:
+    with pytest.raises(DataError, match=r"begin at 22:00 and at 23:00 on the clock of UTC.*--target\.timezone"):
+        ask(in_columns(ds=BERLIN_DAYS))
+    dataset = ask(in_columns(ds=BERLIN_DAYS), timezone="Europe/Berlin")
+    assert pl.read_parquet(dataset.data)["ds"].to_list() == [
+        datetime(2024, 3, 30) + timedelta(days=n) for n in range(10)
+    ]
+
+
+def test_hours_as_timestamptz_come_out_in_utc_or_the_declared_zone(ask: Ask) -> None:
+    query = in_columns(ds="TIMESTAMPTZ '2024-03-31 00:00:00+01' + n * INTERVAL '1 hour'")
+    plain, named = ask(query, freq="h"), ask(query, freq="h", timezone="Europe/Berlin")
+    assert (plain.output_zone, named.output_zone) == ("UTC", "Europe/Berlin")
+    assert plain.fingerprint == named.fingerprint
+    assert pl.read_parquet(plain.data)["ds"][0] == datetime(2024, 3, 30, 23)
