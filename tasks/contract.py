@@ -12,6 +12,7 @@ from pandera.errors import SchemaErrors
 
 from rnn_model.errors import DataError
 from rnn_model.windows import Windows
+from tasks.absurd import absurd_values
 from tasks.clock import moment_of
 from tasks.ended import AgeRule, find_ended
 from tasks.frequency import (
@@ -86,7 +87,7 @@ def split_rows(
         series_in=raw["unique_id"].n_unique(),
         series_used=spread.height,
         constant=int(spread["constant"].sum()),
-        notes=notes,
+        notes=(*notes, *absurd_values(good)),
     )
     if not account.balanced():
         raise DataError(f"the row account does not balance: {account.model_dump()}; please report this")
