@@ -114,6 +114,18 @@ def test_what_was_promised_is_what_the_backtest_said(
     )
 
 
+def test_a_series_that_ended_is_judged_by_what_was_forecast_before_its_end(
+    looks: dict[int, Monitored], home: Path
+) -> None:
+    open_ = (pl.col("unique_id") != "noise") | (pl.col("ds") < datetime.fromisoformat(month(3)))
+    later().filter(open_).write_parquet(home / "closed.parquet")
+    closed = TargetConfig(path=str(home / "closed.parquet"), freq="MS", called=NAME)  # a run would leave it out
+    account = monitor(target=closed, monitor=LOOSE).account
+    assert "set aside" not in account
+    assert account["scored"] + account["late"] == looks[TODAY].account["scored"]
+    assert account["scored"] > looks[TODAY].account["scored"] * 2 / 3  # all of the two others, and some of this one
+
+
 def test_without_a_server_the_command_says_what_to_run_and_ends_well(
     looks: dict[int, Monitored], home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
