@@ -7,7 +7,7 @@ from rnn_model.config import ModelConfig
 from tasks.config import NOTHING
 from tasks.finished import Work, find_outcome, has_finished, name_work, reach, settings_key
 from tasks.handles import Dataset, Model, Outcome
-from tasks.ingest import ingest
+from tasks.ingest import check_clocks, ingest
 from tasks.pretrain import start_from
 
 REPEATABLE = ("run", "finetune", "evaluate")  # commands whose outcome is kept
@@ -40,6 +40,7 @@ def take_in(command: str, sections: Mapping[str, Any]) -> Given:
     source = None
     if needs_source(sections, start):
         source = ingest(sections["source"], "source")
+        check_clocks(source, raw)
         parts.append(source.content)
     return Given(raw, source, start, name_work(command, sections, store, " ".join(parts)))
 

@@ -210,7 +210,8 @@ def settle(
             f"times have several offsets or zones ({clock.words}), of which none can be the output's: forecasts are "
             f"in UTC; {option} names another",
         )
-    note = f"times are kept and reported in UTC; forecasts are in {zone}"
+    fixed = f" ({clock.words}; {option} names another)" if clock.offsets and declared is None else ""
+    note = f"times are kept and reported in UTC; forecasts are in {zone}{fixed}"
     return zone, (() if zone == UTC and clock.words in (UTC, "+00:00") else (note,))
 
 

@@ -93,6 +93,18 @@ def read_rows(config: SeriesConfig) -> Rows:
     return Rows(frame.sort(order, maintain_order=True), zone, told)
 
 
+def check_clocks(source: Dataset, target: Dataset) -> None:
+    """Refuse two data sets of hours or finer of which one has a zone and the other none. Raises DataError."""
+    if (source.output_zone is None) == (target.output_zone is None):
+        return
+    own, other = (f"times in {d.output_zone}" if d.output_zone else "times without a zone" for d in (source, target))
+    lacking = "source" if source.output_zone is None else "target"
+    raise DataError(
+        f"{source.name} has {own}, {target.name} has {other}; say of whose clock those without are, e.g. "
+        f"--{lacking}.timezone Europe/Berlin"
+    )
+
+
 def in_utc(parts: list[Part], config: SeriesConfig) -> tuple[list[Part], tuple[str, ...]]:
     """Parts whose times without a zone are those of the declared one, in UTC; and what was resolved.
 

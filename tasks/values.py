@@ -120,9 +120,9 @@ def parse_times(frame: pl.DataFrame, where: str, config: SeriesConfig) -> Stamps
         return zoned_stamps(ds, frequency, config.timezone)
     if (config.datetime_format or "%z").endswith("z"):
         return text_stamps(ds, frame["ds"].str.strip_chars(), frequency, config.timezone)
-    if frequency.by_day and config.timezone is None:
+    if config.timezone is None:
         raise DataError(
-            f"{where}: the offset of ds is not at its end, so its wall clock is not known; name its zone, e.g. "
+            f"{where}: the offset of ds is not at its end, so its clock is not known; name its zone, e.g. "
             f"--{config.section}.timezone Europe/Berlin"
         )
     return zoned_stamps(ds, frequency, config.timezone)

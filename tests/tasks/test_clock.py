@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from rnn_model.errors import ConfigError, DataError
 from tasks.clock import check_zone, in_zone, instant_of, moment_of, wall_time, zone_of
 from tasks.handles import Dataset
-from tasks.ingest import ingest_files
+from tasks.ingest import check_clocks, ingest_files
 from tasks.series_config import SeriesConfig
 from tasks.validate import validate_dataset
 
@@ -337,6 +337,40 @@ def test_a_file_without_a_zone_beside_one_with_needs_a_declared_one(read: Read, 
         ingest_files(SeriesConfig(path=path, freq="h"), "rows", tmp_path / "raw")
     named = ingest_files(SeriesConfig(path=path, freq="h", timezone="Europe/Berlin"), "rows", tmp_path / "raw")
     assert times(named) == IN_UTC
+
+
+def test_hours_with_and_without_a_zone_are_no_source_and_target(read: Read) -> None:
+    naive = read(HEADER + csv(local(HOURS[:20])), freq="h")
+    zoned = read(parquet(HOURS, "Europe/Berlin"), "rows.parquet", freq="h")
+    with pytest.raises(DataError, match=r"times without a zone, rows has times in Europe/Berlin.*--source\.timezone"):
+        check_clocks(naive, zoned)
+    with pytest.raises(DataError, match=r"--target\.timezone"):
+        check_clocks(zoned, naive)
+    check_clocks(zoned, zoned)
+    check_clocks(
+        read(HEADER + csv(["2024-01-01"])), read(parquet(YEAR, "UTC"), "days.parquet", timezone="Europe/Berlin")
+    )
+
+
+def test_columns_of_several_zones_come_out_in_utc(read: Read, tmp_path: Path) -> None:
+    read(parquet(HOURS[:30], "Europe/Berlin"), "one.parquet", freq="h")
+    read(parquet(HOURS[30:], "Asia/Tokyo"), "two.parquet", freq="h")
+    both = ingest_files(SeriesConfig(path=str(tmp_path / "in" / "*.parquet"), freq="h"), "rows", tmp_path / "raw")
+    assert times(both) == IN_UTC
+    assert both.output_zone == "UTC"
+    assert "several offsets or zones (Asia/Tokyo, Europe/Berlin)" in both.notes[0]
+
+
+@pytest.mark.parametrize(("freq", "options"), [("D", {}), ("h", {}), ("D", {"timezone": "Europe/Berlin"})])
+def test_an_offset_within_a_text_needs_a_declared_zone(
+    read: Read, refusal: Refusal, freq: str, options: dict[str, str]
+) -> None:
+    text = HEADER + "a,Mon Jul 01 00:00:00 +0200 2024,1\n"
+    options = {"freq": freq, "datetime_format": "%a %b %d %H:%M:%S %z %Y"} | options
+    if "timezone" in options:
+        assert times(read(text, **options)) == [datetime(2024, 7, 1)]
+    else:
+        assert "the offset of ds is not at its end" in refusal(text, **options)
 
 
 def test_the_doubled_hour_may_stand_in_two_files(read: Read, tmp_path: Path) -> None:
