@@ -43,6 +43,19 @@ def places(faulty: pl.DataFrame) -> dict[str, str]:
     return {name: f"at {time}, {counted(seen, 'value')} in {counted(rows, 'row')}" for name, time, seen, rows in lines}
 
 
+def two_starts(raw: pl.DataFrame) -> tuple[str, str] | None:
+    """The two times of day at which the longest series has its rows, if they are an hour apart."""
+    longest = raw.group_by("unique_id").len().sort("len", "unique_id", descending=True)["unique_id"][0]
+    clock = pl.col("ds").dt
+    minutes = raw.filter(pl.col("unique_id") == longest).select(m=clock.hour().cast(pl.Int32) * 60 + clock.minute())[
+        "m"
+    ]
+    found = minutes.unique().sort().to_list()
+    if len(found) != 2 or found[1] - found[0] not in (60, 23 * 60):
+        return None
+    return f"{found[0] // 60:02d}:{found[0] % 60:02d}", f"{found[1] // 60:02d}:{found[1] % 60:02d}"
+
+
 def remedy(worst: str, raw: pl.DataFrame, frequency: Frequency, allowed: Allowed) -> str:
     """What to do about the rule that most of the series break."""
     worst = worst.partition("; ")[0]  # without why the fallback has no answer either
@@ -55,6 +68,11 @@ def remedy(worst: str, raw: pl.DataFrame, frequency: Frequency, allowed: Allowed
         if not frequency.by_day:
             words = f"if a clock was put back there, name its zone by --{allowed.section}.timezone, or {words}"
         return words
+    if worst == "off the frequency" and frequency.by_day and (two := two_starts(raw)):
+        return (
+            f"days begin at {two[0]} and at {two[1]}, as in a zone whose clock is put forward and back: if the times "
+            f"are in UTC, write them with Z and name the zone by --{allowed.section}.timezone, or {words}"
+        )
     if short or worst in OF_FREQUENCY:
         longest = raw.group_by("unique_id").len().sort("len", "unique_id", descending=True)["unique_id"][0]
         likely = guess_frequency(raw.filter(pl.col("unique_id") == longest)["ds"])

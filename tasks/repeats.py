@@ -16,7 +16,8 @@ def localised(rows: pl.DataFrame, zone: str, where: str) -> tuple[pl.DataFrame, 
     """Rows in the order they were read, ds as the clock of `zone` shows it -> the same in UTC, and what was resolved.
 
     Of two rows of an hour that is there twice the first is the earlier, or the later where a series runs backwards.
-    Raises DataError for a time that the clock leaves out.
+    Rows without a value in an hour that the clock leaves out are none: some files have 24 of them every day.
+    Raises DataError for a value in that hour.
     """
     ds = pl.col("ds")
     early, late = (
@@ -26,6 +27,9 @@ def localised(rows: pl.DataFrame, zone: str, where: str) -> tuple[pl.DataFrame, 
         for which in ("earliest", "latest")
     )
     both = rows.with_columns(early=early, late=late)
+    empty = pl.col("early").is_null() & pl.col("y").is_null()
+    notes = empty_notes(both.filter(empty), zone)
+    both = both.filter(~empty)
     absent = both.filter(pl.col("early").is_null())
     if absent.height:
         name, at = absent.select(pl.col("unique_id"), ds.dt.strftime(MOMENT)).row(0)
@@ -38,7 +42,7 @@ def localised(rows: pl.DataFrame, zone: str, where: str) -> tuple[pl.DataFrame, 
     both = both.with_columns(falls=falls.over("unique_id"))
     twice = both.filter(pl.col("early") != pl.col("late"))
     chosen = both.with_columns(ds=pl.when(pl.col("early") == pl.col("late")).then("early").otherwise(_later()))
-    return chosen.select(rows.columns), hour_notes(twice, zone)
+    return chosen.select(rows.columns), hour_notes(twice, zone) + notes
 
 
 def _later() -> pl.Expr:
@@ -52,6 +56,15 @@ def _later() -> pl.Expr:
     second = pl.when(pl.len().over(KEY) > 2).then(distinct).otherwise(number) == 1
     alone = pl.len().over(KEY) == 1
     return pl.when((second != pl.col("falls")) & ~alone).then("late").otherwise("early")
+
+
+def empty_notes(empty: pl.DataFrame, zone: str) -> tuple[str, ...]:
+    """What to tell of rows without a value in an hour that is left out, 0 or 1 line."""
+    if empty.is_empty():
+        return ()
+    name, at = empty.select("unique_id", pl.col("ds").dt.strftime(MOMENT)).row(0)
+    rows = f"{empty.height} row{'s' * (empty.height != 1)}"
+    return (f"{rows} without a value at times that the clock of {zone} leaves out are none, e.g. {name!r} at {at}",)
 
 
 def hour_notes(twice: pl.DataFrame, zone: str) -> tuple[str, ...]:

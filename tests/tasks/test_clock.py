@@ -1,6 +1,5 @@
 """Times with zones and offsets: Python's zoneinfo is the independent answer."""
 
-from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -8,47 +7,31 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import pytest
 from pydantic import ValidationError
+from zoned_rows import (
+    BERLIN,
+    HEADER,
+    HOURS,
+    IN_UTC,
+    KOLKATA,
+    PLAIN,
+    SAO_PAULO,
+    YEAR,
+    Read,
+    Refusal,
+    csv,
+    local,
+    midnights,
+    parquet,
+    times,
+)
 
 from rnn_model.errors import ConfigError, DataError
 from tasks.clock import check_zone, in_zone, instant_of, moment_of, wall_time, zone_of
-from tasks.handles import Dataset
 from tasks.ingest import check_clocks, ingest_files
 from tasks.series_config import SeriesConfig
 from tasks.validate import validate_dataset
 
-Read, Refusal = Callable[..., Dataset], Callable[..., str]
-HEADER = "unique_id,ds,y\n"
-BERLIN, KOLKATA, SAO_PAULO = ZoneInfo("Europe/Berlin"), ZoneInfo("Asia/Kolkata"), ZoneInfo("America/Sao_Paulo")
-DAY, HOUR = timedelta(days=1), timedelta(hours=1)
-
-
-def csv(times: Sequence[object], name: str = "a") -> str:
-    return "".join(f"{name},{time},{n}\n" for n, time in enumerate(times))
-
-
-def midnights(zone: ZoneInfo, first: datetime, days: int) -> list[datetime]:
-    return [(first + n * DAY).replace(tzinfo=zone) for n in range(days)]
-
-
-def hours(zone: ZoneInfo, first: datetime, count: int) -> list[datetime]:
-    start = first.replace(tzinfo=zone).astimezone(UTC)
-    return [(start + n * HOUR).astimezone(zone) for n in range(count)]
-
-
-def times(dataset: Dataset) -> list[datetime]:
-    return pl.read_parquet(dataset.data)["ds"].to_list()
-
-
-def parquet(stamps: Sequence[datetime], zone: str, unit: str = "us") -> pl.DataFrame:
-    naive = pl.Series([stamp.astimezone(UTC).replace(tzinfo=None) for stamp in stamps], dtype=pl.Datetime(unit))
-    ds = naive.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
-    return pl.DataFrame({"unique_id": ["a"] * len(stamps), "ds": ds, "y": [float(n) for n in range(len(stamps))]})
-
-
 # ---- days and coarser: the wall clock
-
-YEAR = midnights(BERLIN, datetime(2024, 1, 1), 400)
-PLAIN = [stamp.replace(tzinfo=None) for stamp in YEAR]
 
 
 @pytest.mark.parametrize("end", ["T00:00:00{z}", " 00:00:00{z}", "T00:00{z}"])
@@ -128,9 +111,6 @@ def test_every_coarser_step_goes_by_the_wall_clock(read: Read, tmp_path: Path, f
 
 # ---- hours and finer: absolute time
 
-HOURS = hours(BERLIN, datetime(2024, 10, 26), 60)  # the clock goes back on the 27th
-IN_UTC = [stamp.astimezone(UTC).replace(tzinfo=None) for stamp in HOURS]
-
 
 def test_hours_are_kept_in_utc_and_come_out_in_their_zone(read: Read) -> None:
     dataset = read(parquet(HOURS, "Europe/Berlin"), "rows.parquet", freq="h")
@@ -182,96 +162,6 @@ def test_z_and_offsets_mix_and_a_short_offset_is_read(read: Read) -> None:
 def test_naive_times_stay_naive(read: Read) -> None:
     dataset = read(HEADER + csv([f"2024-01-01T0{n}:00:00" for n in range(9)]), freq="h")
     assert (dataset.timezone, dataset.output_zone, dataset.notes) == (None, None, ())
-
-
-# ---- the hour that is there twice, and the one that is not
-
-
-def local(stamps: Sequence[datetime]) -> list[str]:
-    return [stamp.strftime("%Y-%m-%dT%H:%M:%S") for stamp in stamps]
-
-
-def test_the_hour_that_is_there_twice_is_resolved_by_order(read: Read) -> None:
-    dataset = read(HEADER + csv(local(HOURS)), freq="h", timezone="Europe/Berlin")
-    assert pl.read_parquet(dataset.data).select("ds", "y").rows() == [(ds, float(n)) for n, ds in enumerate(IN_UTC)]
-    assert dataset.output_zone == "Europe/Berlin"
-    assert "shows 1 time twice (1 series, e.g. 'a' at 2024-10-27 02:00)" in dataset.notes[0]
-
-
-def test_of_a_series_that_runs_backwards_the_first_is_the_later_hour(read: Read) -> None:
-    lines = csv(local(HOURS)).splitlines(keepends=True)
-    forwards = read(HEADER + "".join(lines), freq="h", timezone="Europe/Berlin")
-    backwards = read(HEADER + "".join(reversed(lines)), "back.csv", freq="h", timezone="Europe/Berlin")
-    assert forwards.fingerprint == backwards.fingerprint
-
-
-def test_equal_values_of_the_two_hours_are_two_values(read: Read) -> None:
-    lines = "".join(f"a,{time},0\n" for time in local(HOURS))
-    assert times(read(HEADER + lines, freq="h", timezone="Europe/Berlin")) == IN_UTC
-
-
-def test_a_file_that_was_read_twice_is_still_resolved(read: Read) -> None:
-    lines = csv(local(HOURS))
-    dataset = read(HEADER + lines + lines, freq="h", timezone="Europe/Berlin")
-    assert pl.read_parquet(dataset.data)["ds"].unique().sort().to_list() == IN_UTC
-
-
-def test_quarters_of_the_doubled_hour_are_resolved_each(read: Read) -> None:
-    start = datetime(2024, 10, 26, 22, tzinfo=UTC)
-    quarters = [(start + n * HOUR / 4).astimezone(BERLIN) for n in range(30)]
-    dataset = read(HEADER + csv(local(quarters)), freq="15min", timezone="Europe/Berlin")
-    assert times(dataset) == [stamp.astimezone(UTC).replace(tzinfo=None) for stamp in quarters]
-
-
-def test_one_row_of_the_doubled_hour_is_told(read: Read) -> None:
-    once = list(dict.fromkeys(local(HOURS)))
-    dataset = read(HEADER + csv(once), freq="h", timezone="Europe/Berlin")
-    assert "1 of these times had one row, taken as the earlier hour" in dataset.notes[0]
-
-
-def test_the_missing_hour_is_no_gap(read: Read, tmp_path: Path) -> None:
-    spring = hours(BERLIN, datetime(2024, 3, 30), 60)
-    options = {"freq": "h", "timezone": "Europe/Berlin"}
-    raw = read(HEADER + csv(local(spring)), **options)
-    config = SeriesConfig.model_validate({"path": "x.csv"} | options)
-    assert validate_dataset(raw, config, 1, 8, tmp_path / "validated").account.added == 0
-
-
-def test_a_time_that_the_clock_leaves_out_is_refused(refusal: Refusal) -> None:
-    text = HEADER + csv([f"2024-03-31T0{n}:00:00" for n in range(5)])
-    words = refusal(text, freq="h", timezone="Europe/Berlin")
-    assert "series 'a' has a row at 2024-03-31 02:00, which the clock of Europe/Berlin leaves out" in words
-
-
-@pytest.mark.parametrize(("policy", "value"), [("first", 1.0), ("last", 4.0), ("mean", 2.5)])
-def test_different_values_of_one_time_are_resolved_as_declared(
-    read: Read, tmp_path: Path, policy: str, value: float
-) -> None:
-    text = HEADER + "b,2024-01-01,9\na,2024-01-02,1\na,2024-01-01,7\na,2024-01-02,\na,2024-01-02,4\na,2024-01-01,7\n"
-    raw = read(text, duplicates=policy)
-    frame = pl.read_parquet(raw.data)
-    assert frame.filter(ds=datetime(2024, 1, 2))["y"].to_list() == [value]
-    assert raw.merged == 2
-    assert (
-        f"1 time of 1 series held different values, e.g. 'a' at 2024-01-02 (1 and nothing, taken as {value:g})".replace(
-            "2024-01-02 (", "2024-01-02 00:00 ("
-        )
-        in raw.notes[0]
-    )
-    config = SeriesConfig.model_validate({"path": "x.csv", "freq": "D", "duplicates": policy})
-    account = validate_dataset(raw, config, 1, 8, tmp_path / "validated").account
-    assert account.rows_in == 6
-    assert account.balanced()
-    assert account.quarantined == {
-        "equal duplicate": 1,
-        f"conflicting duplicate, where the {policy} counts": 2,
-    }
-
-
-def test_undeclared_they_are_set_aside_with_the_options(read: Read, tmp_path: Path) -> None:
-    raw = read(HEADER + csv(local(HOURS)), freq="h")
-    with pytest.raises(DataError, match=r"--target\.timezone, or say .* --target\.duplicates first, last or mean"):
-        validate_dataset(raw, SeriesConfig(path="x.csv", freq="h"), 1, 8, tmp_path / "validated")
 
 
 # ---- as of a time
@@ -371,13 +261,6 @@ def test_an_offset_within_a_text_needs_a_declared_zone(
         assert times(read(text, **options)) == [datetime(2024, 7, 1)]
     else:
         assert "the offset of ds is not at its end" in refusal(text, **options)
-
-
-def test_the_doubled_hour_may_stand_in_two_files(read: Read, tmp_path: Path) -> None:
-    read(HEADER + csv(local(HOURS[:27])), "one.csv", freq="h")  # up to the first 02:00
-    read(HEADER + csv(local(HOURS[27:])), "two.csv", freq="h")
-    config = SeriesConfig(path=str(tmp_path / "in" / "*.csv"), freq="h", timezone="Europe/Berlin")
-    assert times(ingest_files(config, "rows", tmp_path / "raw")) == IN_UTC
 
 
 @pytest.mark.parametrize(
