@@ -2,7 +2,6 @@
 
 import argparse
 import inspect
-import logging
 import os
 import re
 import signal
@@ -22,7 +21,6 @@ if __name__ == "__main__" and sys.argv[1:2] == ["doctor"]:  # it looks at what i
 
     enter()
 
-import requests
 import yaml
 from prefect import Flow
 from prefect.exceptions import TerminationSignal
@@ -44,13 +42,14 @@ from flows.guard import check_parameters, log_to_file, mask_streams, validation_
 from flows.intake import done_before
 from flows.options import argument_docs, gather_grid, option_name
 from flows.show import show
-from rnn_model.errors import CarryoverError, ConfigError, ServiceError, UnsafeError, WriteError
+from flows.unexpected import explain
+from rnn_model.errors import CarryoverError, ConfigError
 from rnn_model.parallel import announce, is_first
 from rnn_model.private import refuse_writable
 from tasks.config import home
-from tasks.connection import unanswered
+from tasks.prefect_api import ready_prefect
 from tasks.pretrain import assist
-from tasks.servers import shield_embedded
+from tasks.room import check_place, check_room
 from tasks.terminal import one_line, say
 
 ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -129,11 +128,14 @@ def run(arguments: list[str]) -> int:
     if (code := without_log(arguments)) is not None:
         return code
     name, *options = arguments
+    log = None
     try:
         log = log_to_file()
         if name not in COMMANDS:
             raise ConfigError(f"command {name!r} is not known; use one of {', '.join(COMMANDS)}")
-        return execute(name, options)
+        code = execute(name, options)
+        sys.stdout.flush()  # what cannot be written is told here, not by the interpreter at its end
+        return code
     except CarryoverError as error:
         return complain(str(error), error.exit_code)
     except ValidationError as error:
@@ -142,27 +144,8 @@ def run(arguments: list[str]) -> int:
         return complain(f"interrupted; {KEPT}", 130)
     except TerminationSignal:
         return complain(f"terminated; {KEPT}", 143)
-    except OSError as error:
-        return complain(*refused_place(error))
-    except Exception as error:  # the last line of defence: a traceback belongs in the log file
-        logging.getLogger("carryover").exception("unexpected failure")
-        words = str(error).splitlines()[0] if str(error) else "no message"
-        if found := re.search(r"Failed to reach API at (\S+)", words):
-            return complain(
-                f"Prefect at {found[1]} does not answer; start it, or unset PREFECT_API_URL", ServiceError.exit_code
-            )
-        embedded = "ephemeral Prefect API" in words
-        return complain(f"{type(error).__name__}: {words} (details: {log})", ServiceError.exit_code if embedded else 1)
-
-
-def refused_place(error: OSError) -> tuple[str, int]:
-    """What is said of a file or a server that an error of the system is about, and the exit code."""
-    if isinstance(error, requests.RequestException):  # an OSError without a file
-        known = unanswered(error)
-        return str(known), known.exit_code
-    code = UnsafeError.exit_code if isinstance(error, PermissionError) else WriteError.exit_code
-    cause = error.strerror or type(error).__name__
-    return f"{error.filename or home()}: {cause}; choose a place that can be read and written", code
+    except Exception as error:  # noqa: BLE001  (the last line of defence)
+        return complain(*explain(error, log))
 
 
 def without_log(arguments: list[str]) -> int | None:
@@ -183,11 +166,15 @@ def execute(name: str, options: list[str]) -> int:
         assist()
         return 0
     check_parameters(parameters)
+    check_room(home())
+    for place in (parameters.get("output"), getattr(command, "summary", None)):
+        if place is not None:
+            check_place(Path(place).parent)
     try:
         result = done_before(name, parameters)
         if not result:
             if isinstance(flow, Flow):
-                shield_embedded()
+                ready_prefect()
             result = flow(**parameters)
     finally:
         announce()  # that no training follows

@@ -39,6 +39,9 @@ class PrivateLog(logging.FileHandler):
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         return os.fdopen(open_private(Path(self.baseFilename), flags), "a", encoding="utf-8", errors="backslashreplace")
 
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Leave out what a full disk does not take: the library would print a traceback for each line."""
+
 
 def mask_streams() -> None:
     """Write nothing on this process's stdout and stderr with a secret in it."""

@@ -236,5 +236,11 @@ def _as_write_error(error: OSError, target: Path) -> Exception:
     if error.errno in (errno.EACCES, errno.EPERM):
         return UnsafeError(f"{target}: no permission to write here ({error.strerror}). Choose a folder that is yours.")
     free = shutil.disk_usage(next(p for p in target.absolute().parents if p.exists())).free
-    hint = f"{free / 1e6:.0f} MB free" if error.errno == errno.ENOSPC else "nothing was replaced"
-    return WriteError(f"{target}: cannot write: {error.strerror or error} ({hint}). Free the place, then run it again.")
+    hints = {
+        errno.ENOSPC: f"{free / 1e6:.0f} MB free",
+        errno.EFBIG: "ulimit -f is too low",
+        errno.EMFILE: "ulimit -n is too low",
+    }
+    hint = hints.get(error.errno or 0, "nothing was replaced")
+    remedy = "Raise that limit" if error.errno in (errno.EFBIG, errno.EMFILE) else "Free the place"
+    return WriteError(f"{target}: cannot write: {error.strerror or error} ({hint}). {remedy}, then run it again.")

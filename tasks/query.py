@@ -18,8 +18,8 @@ from rnn_model.masking import declare
 from tasks.columns import map_columns
 from tasks.config import HOST
 from tasks.ids import Part
+from tasks.prefect_api import ready_prefect
 from tasks.series_config import BLOCK, SeriesConfig
-from tasks.servers import shield_embedded
 from tasks.values import rows_of
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def from_block(name: str) -> str:
     """The value of a Prefect Secret block. Raises ConfigError where there is none of that name."""
     from prefect.blocks.system import Secret
 
-    shield_embedded()  # asked before a flow, the block starts the server
+    ready_prefect()  # asked before a flow, the block starts the server
     try:
         value = Secret.load(name).get()  # type: ignore[union-attr]
     except ValueError:

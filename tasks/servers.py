@@ -9,10 +9,9 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 import requests
@@ -29,6 +28,10 @@ HOST = "127.0.0.1"  # nothing here knows a password, so it is for this machine a
 START_SECONDS = 180.0  # the first start of a server migrates its database
 END_SECONDS = 30.0
 NAME_SECONDS = 5.0
+EMBEDDED = "prefect-embedded"
+EMBEDDED_STARTS = 3  # of the embedded server: a port may be taken between the look and the start
+PORT_TAKEN = 3  # uvicorn's exit code where a start fails, for that or another reason
+TAIL_BYTES = 20_000
 CLOCK_SECONDS = 60.0  # how far the clock may have been set since a server was started
 
 
@@ -133,8 +136,49 @@ def shield_embedded() -> None:
         return
     from prefect.server.api import server  # seconds of imports, which the first flow needs anyway
 
-    own = vars(subprocess) | {"Popen": partial(subprocess.Popen, process_group=0)}
+    own = vars(subprocess) | {"Popen": EmbeddedServer}
     server.subprocess = SimpleNamespace(**own)  # type: ignore[assignment, attr-defined]
+
+
+class EmbeddedServer(subprocess.Popen):  # type: ignore[type-arg]
+    """Prefect's embedded server, in a process group of its own and with its output in a log.
+
+    Prefect starts one that cannot come up (exit code 3) again without end: after some it is told that there is none.
+    """
+
+    started: ClassVar[int] = 0
+    log_start: ClassVar[int] = 0  # where in its log the words of this process's servers begin
+
+    def __init__(self, args: Sequence[str], **how: Any) -> None:
+        type(self).started += 1
+        self.ending = False
+        with log_file(EMBEDDED) as log:
+            if self.started == 1:
+                type(self).log_start = log.seek(0, os.SEEK_END)
+            super().__init__(args, process_group=0, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **how)
+
+    def poll(self) -> int | None:
+        """The exit code, none while it runs. Raises RuntimeError once it has ended by itself too often."""
+        code = super().poll()
+        if code is not None and not self.ending and (code != PORT_TAKEN or self.started >= EMBEDDED_STARTS):
+            self.ending, type(self).started = True, 0
+            raise RuntimeError(f"the ephemeral Prefect API server ended by itself (code {code})")
+        return code
+
+    def terminate(self) -> None:
+        """End it."""
+        self.ending, type(self).started = True, 0
+        super().terminate()
+
+
+def embedded_log() -> str:
+    """What the embedded server of this process said last; empty where nothing."""
+    try:
+        with log_path(EMBEDDED).open("rb") as log:
+            log.seek(max(EmbeddedServer.log_start, log.seek(0, os.SEEK_END) - TAIL_BYTES))
+            return log.read().decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def log_file(name: str) -> Any:
