@@ -1,6 +1,7 @@
 """A step of a flow: a Prefect task while a flow run is under way, the plain function everywhere else."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+SHOW_RETRIES = 3  # with pauses of 14 s together; Prefect's own five take a minute for each thing that is shown
+PAUSE_SECONDS = 300.0  # in which nothing is shown, after a server was gone
+_pause = {"until": 0.0}  # of this process, in time.monotonic()
 _plain_flow: ContextVar[str | None] = ContextVar("plain flow", default=None)
 
 
@@ -83,8 +87,13 @@ def show_artifact(kind: str, key: str, **content: Any) -> None:
         return
     import httpx
     from prefect import artifacts, get_run_logger
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+    if time.monotonic() < _pause["until"]:
+        return
     try:
-        getattr(artifacts, f"create_{kind}_artifact")(key=key, **content)
-    except httpx.TransportError as error:
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: SHOW_RETRIES}):
+            getattr(artifacts, f"create_{kind}_artifact")(key=key, **content)
+    except httpx.HTTPError as error:
+        _pause["until"] = time.monotonic() + PAUSE_SECONDS
         get_run_logger().warning("artifact %s was not stored: %s", key, error)

@@ -3,10 +3,12 @@
 import subprocess
 import sys
 
+import httpx
 import pytest
 from prefect import flow
 from prefect.context import TaskRunContext
 
+from tasks import step as steps
 from tasks.step import flow_name, in_flow_run, plainly, show_artifact, step
 
 
@@ -42,6 +44,32 @@ def test_a_flows_function_alone_is_no_flow_run() -> None:
 
 def test_without_a_page_nothing_is_shown() -> None:
     show_artifact("table", "key", table=[{"a": 1}], description="words")
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize(
+    "error", [httpx.ConnectError("gone"), httpx.HTTPStatusError("503", request=None, response=None)]
+)
+def test_a_server_that_went_away_costs_one_wait_and_not_the_work(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def gone(**content: object) -> None:
+        asked.append(str(content["key"]))
+        raise error
+
+    monkeypatch.setattr("prefect.artifacts.create_table_artifact", gone)
+    monkeypatch.setattr(steps, "_pause", {"until": 0.0})
+
+    @flow
+    def shows() -> int:
+        for key in ("first", "second", "third"):
+            show_artifact("table", key, table=[{"a": 1}], description="words")
+        return 7
+
+    assert shows() == 7
+    assert asked == ["first"]
 
 
 def test_the_steps_import_nothing_of_prefect() -> None:
