@@ -21,6 +21,7 @@ from tasks.handles import Outcome
 from tasks.series_config import TargetConfig
 
 NO_SERIES = {  # commands without series of their own
+    "doctor": "looks at an installation, reads no data",
     "down": "ends servers",
     "leaderboard": "a benchmark: the last rows of each set are its test by definition",
     "replay": "as of when the run was that is replayed",
