@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any, ClassVar, NoReturn, get_type_hints
 
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the bars and the last line speak here
+os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")  # it shows what a lost server did not take
 
 if __name__ == "__main__" and sys.argv[1:2] == ["doctor"]:  # it looks at what is imported below, and may be broken
     from flows.entry import main as enter

@@ -4,6 +4,8 @@ import errno
 import os
 import socket
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,3 +81,10 @@ def test_an_output_place_that_is_closed_is_refused_before_the_work(
     monkeypatch.setattr("flows.cli.done_before", lambda *_: pytest.fail("the work began"))
     assert run(["forecast", "--output", str(tmp_path / "f.parquet")]) == 77
     assert "closed to this user" in capsys.readouterr().err
+
+
+def test_nothing_of_prefect_speaks_after_the_last_line() -> None:
+    """Its threads end after the command, and tell at length what a lost server did not take."""
+    program = "import flows.cli, logging; print(logging.getLogger('prefect._internal.concurrency').getEffectiveLevel())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "50\n"
