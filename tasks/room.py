@@ -77,7 +77,8 @@ def check_place(folder: Path) -> None:
             os.close(handle)
             probe.unlink()
     except OSError as error:
-        raise disk_fault(error, str(folder)) or WriteError(
+        error.filename = str(folder)  # not the probe in it, of which nobody knows
+        raise disk_fault(error) or WriteError(
             f"{folder}: cannot be written to ({error.strerror}); choose another folder"
         ) from None
 
