@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, ValidationError
 from safetensors.torch import save
 
-from rnn_model.artefact import open_checked, publish
+from rnn_model.artefact import digest_json, open_checked, publish, sha256_file
 from rnn_model.calibration import Calibration
 from rnn_model.config import HORIZON_LIMIT, ModelConfig, Section
 from rnn_model.errors import DataError, IntegrityError
@@ -56,6 +56,15 @@ def weights_digest(network: Network) -> str:
     return digest.hexdigest()
 
 
+def content_digest(folder: Path) -> str:
+    """SHA-256 over the files of a model folder that can change a forecast, or whether one is allowed: the weights of
+    all members, and the card, calibration included. Raises IntegrityError where one is missing."""
+    try:
+        return digest_json({name: sha256_file(folder / name) for name in (WEIGHTS, CARD)})
+    except OSError as error:
+        raise IntegrityError(f"{folder}: no model here ({error.strerror}); make it anew, or name another") from error
+
+
 def save_model(network: Network, card: ModelCard, folder: Path, extra: Mapping[str, Any] | None = None) -> Path:
     """Write weights and card to `folder`, whole or not at all; `extra` goes to training.json beside them.
 
@@ -87,6 +96,17 @@ def load_model(folder: Path) -> tuple[Network, ModelCard]:
         raise IntegrityError(f"{folder}: weights that are not finite; make the model anew")
     network.load_state_dict(found)
     network.eval()
+    return network, card
+
+
+def load_known(folder: Path, weights: str, content: str = "") -> tuple[Network, ModelCard]:
+    """As `load_model`, of a folder that was looked at before: by the digests of its weights and its content ("": not
+    known) it has to be the same. Raises IntegrityError."""
+    network, card = load_model(folder)
+    if weights_digest(network) != weights:
+        raise IntegrityError(f"{folder}: its weights changed since this began; run it again")
+    if content and content_digest(folder) != content:
+        raise IntegrityError(f"{folder}: its {CARD} changed since this began; run it again")
     return network, card
 
 

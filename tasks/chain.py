@@ -23,6 +23,7 @@ class Link(Section):
     """One line. Its own digest stands in the field named `seal`: the last line has no successor to tell of a change."""
 
     seal: ClassVar[str]
+    added: ClassVar[tuple[str, ...]] = ()  # fields that older lines lack: where empty, they are no part of the digest
 
     seq: int = Field(ge=1, description="1, 2, 3 ...")
     time: str = Field(description="UTC, ISO 8601")
@@ -30,7 +31,8 @@ class Link(Section):
 
     def sealed(self) -> Self:
         """The same with its own digest."""
-        return self.model_copy(update={self.seal: digest_json(self.model_dump(mode="json", exclude={self.seal}))})
+        left_out = {self.seal, *(name for name in self.added if not getattr(self, name))}
+        return self.model_copy(update={self.seal: digest_json(self.model_dump(mode="json", exclude=left_out))})
 
 
 L = TypeVar("L", bound=Link)

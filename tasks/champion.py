@@ -17,12 +17,25 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from tqdm import tqdm
 
+from rnn_model.checkpoint import CARD
 from rnn_model.errors import BusyError, ConfigError, IntegrityError
 from rnn_model.failpoints import failpoint
 from tasks.config import TrackingConfig
 from tasks.handles import Champion, Decision, Promotion, Run, Version
 from tasks.ledger import Entry, Ledger, append, read_ledger
-from tasks.registry import ALIAS, GONE, READY, aliased, checked, find_version, ledger_path, locked, registry_name, store
+from tasks.registry import (
+    ALIAS,
+    GONE,
+    READY,
+    Contents,
+    aliased,
+    checked,
+    find_version,
+    ledger_path,
+    locked,
+    registry_name,
+    store,
+)
 from tasks.step import step
 from tasks.tracking import set_tags
 
@@ -60,8 +73,9 @@ def champion(name: str, config: TrackingConfig) -> Champion | None:
         if number is None:
             _refuse_lost(name, ledger)
             return None
-        folder, weights, _ = checked(client, name, number, config)
-        return Champion(name=name, version=number, folder=folder, weights=weights)
+        found = _as_promoted(checked(client, name, number, config), ledger, name, number)
+        about = {"folder": found.folder, "weights": found.weights, "content": found.content, "notes": found.notes}
+        return Champion(name=name, version=number, **about)
 
 
 def promote(version: Version, expected: int | None, decision: Decision, key: str, config: TrackingConfig) -> Promotion:
@@ -84,12 +98,12 @@ def promote(version: Version, expected: int | None, decision: Decision, key: str
         if current != expected:
             words = f"decided against {_title(expected)}, but {_title(current)} is champion by now; compare anew"
             return Promotion(name=name, result="superseded", previous=expected, version=current, sentence=words)
-        _, weights, _ = checked(client, name, number, config)
-        if weights != version.weights:
+        found = checked(client, name, number, config)
+        if found.weights != version.weights:
             raise IntegrityError(
                 f"model {name} version {number} holds other weights than what was decided on; compare anew"
             )
-        _move(client, ledger, "promote", (current, number), (weights, key, decision.sentence), check)
+        _move(client, ledger, "promote", (current, number), (found, key, decision.sentence), check)
         return Promotion(name=name, result="promoted", previous=current, version=number, sentence=decision.sentence)
 
 
@@ -116,9 +130,9 @@ def _rolled_back(client: MlflowClient, name: str, to: int | None, reason: str, c
         found = find_version(client, name, number)
         if found is None:
             raise ConfigError(f"model {name} has no version {number} (any more); name another with --version")
-        _, weights, _ = checked(client, name, number, config)
+        made = _as_promoted(checked(client, name, number, config), ledger, name, number)
         warning = "" if number in [move.version for move in ledger.moves] else _kept_out(found)
-        _move(client, ledger, "rollback", (current, number), (weights, "", reason), check)
+        _move(client, ledger, "rollback", (current, number), (made, "", reason), check)
         back = number in [reign.version for reign in ledger.reigns]  # else it was never champion
         result: Literal["rolled back", "moved"] = "rolled back" if back else "moved"
         versions = {"previous": current, "version": number}
@@ -168,16 +182,17 @@ def _move(
     ledger: Ledger,
     kind: Literal["promote", "rollback"],
     versions: tuple[int | None, int],
-    about: tuple[str, str, str],
+    about: tuple[Contents, str, str],
     check: Callable[[], None],
 ) -> None:
     """Announce, set the alias, read it back, say that it is done; the caller holds the lock, which `check` looks after.
 
-    A kill in between leaves the announcement, which `_settled` finds. `versions` are from and to, `about` the weights,
-    the run's key and the reason.
+    A kill in between leaves the announcement, which `_settled` finds. `versions` are from and to, `about` what the
+    version consists of, the run's key and the reason.
     """
-    (previous, version), (weights, key, sentence) = versions, about
-    ledger = append(ledger, kind=kind, previous=previous, version=version, weights=weights, key=key, sentence=sentence)
+    (previous, version), (made, key, sentence) = versions, about
+    fields = {"weights": made.weights, "content": made.content, "key": key, "sentence": sentence}
+    ledger = append(ledger, kind=kind, previous=previous, version=version, **fields)
     name = ledger.path.name.removesuffix(".ledger.jsonl")
     check()
     failpoint("move announced")
@@ -218,13 +233,14 @@ def _settled(client: MlflowClient, name: str, check: Callable[[], None]) -> Ledg
         ledger = _end(ledger, "done" if current == pending.version else "reverted")
     if current is not None and current != ledger.champion:
         found = find_version(client, name, current)
-        weights = found.tags.get("carryover.weights", "") if found else ""
+        weights, content = (found.tags.get(f"carryover.{tag}", "") if found else "" for tag in ("weights", "content"))
         ledger = append(
             ledger,
             kind="outside",
             previous=ledger.champion,
             version=current,
             weights=weights,
+            content=content,
             key="",
             sentence=f"@{ALIAS} was found moved",
         )
@@ -249,9 +265,19 @@ def _tell_cut(path: Path, size: int) -> None:
 def _end(ledger: Ledger, kind: Literal["done", "reverted"]) -> Ledger:
     """Say how the announced move ended."""
     announced: Entry = ledger.entries[-1]
-    return append(
-        ledger, kind=kind, **announced.model_dump(include={"previous", "version", "weights", "key", "sentence"})
-    )
+    about = announced.model_dump(include={"previous", "version", "weights", "content", "key", "sentence"})
+    return append(ledger, kind=kind, **about)
+
+
+def _as_promoted(made: Contents, ledger: Ledger, name: str, number: int) -> Contents:
+    """What a version consists of, if it is what it was when it became champion. Raises IntegrityError."""
+    content = ledger.content(number)
+    if content and content != made.content:
+        raise IntegrityError(
+            f"model {name} version {number}: its weights or its {CARD} are not those that {ledger.place} knows; put "
+            f"its files back, or carryover rollback --name {name}"
+        )
+    return made
 
 
 def _usable(client: MlflowClient, name: str, number: int) -> bool:

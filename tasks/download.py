@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import mlflow
@@ -10,13 +11,20 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
-from rnn_model.artefact import MANIFEST, digest_json, open_checked, publish, read_manifest
-from rnn_model.checkpoint import CARD
-from rnn_model.errors import ConfigError, IntegrityError
+from rnn_model.artefact import MANIFEST, digest_json, open_checked, publish, read_manifest, sha256_file
+from rnn_model.checkpoint import CARD, load_card
+from rnn_model.errors import ConfigError, IntegrityError, UnsafeError
+from rnn_model.tensor_file import is_pickle, refuse_pickle
 from tasks.config import home
 from tasks.connection import masked
 from tasks.reasons import is_gone, reason
+from tasks.server_files import read_without_server
 
+read_without_server()  # for all that asks MLflow for files comes through here
+
+INSIDE = Path("artifacts/model")  # where a logged model has its model folder
+SIGNED = "MLmodel"  # what MLflow says of a logged model
+LOOKED_AT = 1000  # files of a folder that holds no model
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND", "BAD_REQUEST")
 
 
@@ -37,8 +45,8 @@ def download_model(name: str, places: Sequence[str]) -> Path:
                 if getattr(error, "error_code", "") not in ABSENT:
                     raise reason(error, masked(mlflow.get_tracking_uri()), f"to give model {name!r}") from None
                 continue
-            if found := list(local.rglob(CARD)):
-                return open_checked(found[0].parent) if here else keep(found[0].parent, "models")
+            if found := find_model(local):
+                return open_checked(found) if here else keep_model(found)
     if name.startswith("models:/") and not name.startswith("models:/m-"):
         raise ConfigError(
             f"model {name!r}: no such model, version or alias is registered, or carryover did not log it; "
@@ -48,6 +56,47 @@ def download_model(name: str, places: Sequence[str]) -> Path:
         f"model {name!r}: MLflow has nothing there that carryover logged; name a pipeline, finetune or pretrain run, "
         "or the address such a run printed"
     )
+
+
+def find_model(root: Path) -> Path | None:
+    """The model folder in what a name led to: the folder itself, or where a logged model has it. None where there is
+    none.
+
+    Raises UnsafeError (77) for one outside, and for what would run code when it is loaded.
+    """
+    nested = sorted((path.parent for path in root.rglob(CARD)), key=lambda path: len(path.parts))
+    found = next((folder for folder in (root, root / INSIDE, *nested) if (folder / CARD).is_file()), None)
+    if found is None:
+        refuse_code(root)
+        return None
+    if not found.resolve().is_relative_to(root.resolve()):
+        raise UnsafeError(f"{found}: a link out of {root}; put the folder itself there, or name the other one")
+    return found
+
+
+def refuse_code(root: Path) -> None:
+    """Raise UnsafeError for a folder with a pickle, or with a model that another program logged to MLflow."""
+    for path in islice(root.rglob("*"), LOOKED_AT):
+        if path.is_file() and is_pickle(path):
+            refuse_pickle(path)
+    if (root / SIGNED).is_file():
+        raise UnsafeError(
+            f"{root}: a model that carryover did not log; loading it would run its code. Name a carryover model."
+        )
+
+
+def keep_model(folder: Path) -> Path:
+    """As `keep`, of a model; with one whose card is too old to tell its horizon goes what MLflow says of that."""
+    signed = folder.parents[1] / SIGNED
+    if load_card(folder).tuned_for is not None or folder.parts[-2:] != INSIDE.parts or not signed.is_file():
+        return keep(folder, "models")
+    key = digest_json([read_manifest(open_checked(folder)), sha256_file(signed)])
+
+    def copy(staging: Path) -> None:
+        shutil.copytree(folder, staging / INSIDE)
+        shutil.copy(signed, staging / SIGNED)
+
+    return open_checked(publish(home() / "models" / f"fetched-{key[:16]}", copy) / INSIDE)
 
 
 def fetch(place: str, temporary: str) -> tuple[Path, bool]:

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from rnn_model.artefact import digest_json, open_checked, publish
-from rnn_model.checkpoint import load_model
+from rnn_model.checkpoint import load_known
 from rnn_model.config import DECILES
 from rnn_model.windows import Floats, Index, Split, Windows
 from tasks.baselines import forecast_baseline
@@ -119,7 +119,7 @@ def evaluation_fingerprint(dataset: Dataset, handle: WindowSet) -> str:
 
 def backtest_model(model: Model, bench: Bench) -> tuple[pl.DataFrame, pl.DataFrame | None]:
     """One network over all cutoffs, as a forecast frame; and the same unadjusted, of one that was calibrated."""
-    network, card = load_model(model.folder)
+    network, card = load_known(model.folder, model.weights, model.content)
     check_freq(card, bench.handle.freq)
     check_unseen(card.seen, bench.windows, bench.split, bench.rows)
     plain: list[Floats] = []

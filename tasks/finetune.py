@@ -7,7 +7,7 @@ import polars as pl
 
 from rnn_model.artefact import digest_json
 from rnn_model.calibration import Calibration
-from rnn_model.checkpoint import ModelCard, load_model, save_model, weights_digest
+from rnn_model.checkpoint import ModelCard, content_digest, load_known, save_model, weights_digest
 from rnn_model.config import Strategy
 from rnn_model.errors import ConfigError
 from rnn_model.training import Material
@@ -42,7 +42,7 @@ def finetune_model(
 ) -> Selection:
     """Make every candidate, log each as a run of its own, and choose one on the validation windows."""
     windows, split = open_windows(handle)
-    network, card = load_model(base.folder)
+    network, card = load_known(base.folder, base.weights, base.content)
     check_rhythm(card, handle)
     card = target_card(card, base, dataset, handle, last_times(dataset, windows, split.tuning(windows).end))
     strategies, reason = allowed_strategies(windows, split, handle, config, card.members)
@@ -78,7 +78,8 @@ def finetune_model(
             log_metrics(run, {"val/best_loss": candidate.validation_loss})
             if contenders[-1].source_loss is not None:
                 log_metrics(run, {"val/source_loss": contenders[-1].source_loss})
-            set_tags(run, {"carryover.weights": contenders[-1].model.weights})
+            made_model = contenders[-1].model
+            set_tags(run, {"carryover.weights": made_model.weights, "carryover.content": made_model.content})
     choice = select(list(made.values()), judging.series)
     reason = reason or choice.reason
     if "ensemble" in config.strategies and card.members > 1:
@@ -135,6 +136,7 @@ def target_card(card: ModelCard, base: Model, dataset: Dataset, handle: WindowSe
             "gaps": handle.gaps,
             "seen": card.seen | later,
             "lineage": card.lineage | {"target": dataset.fingerprint, "parent": base.weights},
+            "tuned_for": handle.horizon,
             "calibration": None,  # the parent's rests on other windows
         }
     )
@@ -166,7 +168,8 @@ def keep(
     folder = home() / "models" / f"{candidate.strategy}-{digest_json([weights, own.model_dump(mode='json')])[:16]}"
     record = training_record(candidate.training) if candidate.training else {"history": []}
     save_model(candidate.network, own, folder, record | {"note": candidate.note})
-    model = Model(folder=folder, weights=weights, strategy=candidate.strategy, context=card.model.context, run=run)
+    about = {"weights": weights, "content": content_digest(folder), "context": card.model.context}
+    model = Model(folder=folder, strategy=candidate.strategy, run=run, **about)
     history = tuple((row["step"], row["train_loss"], row["validation_loss"]) for row in record["history"])
     return Contender(
         model=model,

@@ -1,19 +1,19 @@
 """The forecast stage: a model pinned, every series answered, and the answers published as one set with a log line."""
 
-import json
-import re
 from pathlib import Path
 
 import polars as pl
 import yaml
 
 from rnn_model.artefact import open_checked, write_file
-from rnn_model.checkpoint import ModelCard, load_model, weights_digest
+from rnn_model.checkpoint import ModelCard, load_known
 from rnn_model.config import HORIZON_LIMIT
 from rnn_model.errors import ConfigError, IntegrityError
 from rnn_model.forecasting import check_horizon
+from rnn_model.json_file import parse_json
 from rnn_model.network import Network
 from rnn_model.private import as_the_user_asks
+from tasks.addresses import REGISTERED
 from tasks.answers import Answers, Asked, answer_series
 from tasks.batches import CSV, LEFT_OUT, Edition, csv_bytes, intact, notes_of, parquet_bytes, publish_edition
 from tasks.champion import champion
@@ -21,19 +21,20 @@ from tasks.checks import check_name
 from tasks.clock import in_zone, moment_of
 from tasks.config import ForecastConfig, HorizonConfig, StepsConfig, TrackingConfig
 from tasks.connection import whole_run_id
+from tasks.download import INSIDE, SIGNED
 from tasks.forecast_log import Batch, read_log
 from tasks.forecaster import check_freq
 from tasks.frequency import ANY, parse_frequency, parse_moment, stated_periods
 from tasks.handles import CHAMPION, Dataset, Forecast, Pinned
 from tasks.progress import show_table
 from tasks.refusal import Allowed, places, refusal
-from tasks.registry import checked, contents, registry_name, run_key, store
+from tasks.registry import Contents, checked, contents, named_version, registry_name, run_key, store
 from tasks.series_config import TargetConfig
 from tasks.step import step
 from tasks.terminal import counted
 from tasks.tracking import fetch_model
 
-REGISTERED = re.compile(r"models:/([^/@]+)(?:/([0-9]+)|@champion)")
+SIGNED_LIMIT = 2**20  # bytes
 
 
 @step
@@ -71,46 +72,78 @@ def pin(name: str, target: str, tracking: TrackingConfig) -> Pinned:
     """
     if asked := REGISTERED.fullmatch(name):
         check_name(name)
-    if name == CHAMPION or (asked and asked[2] is None):
+    if name == CHAMPION or (asked and asked[3] == CHAMPION):
         registered = asked[1] if asked else registry_name(target)
         found = champion(registered, tracking)
         if found is None:
+            if asked:
+                with store(tracking) as client:
+                    named_version(client, *asked.groups())  # says what there is
             raise IntegrityError(
                 f"model {registered} has no champion yet; carryover run promotes one where the gate says so, carryover "
                 f"rollback {registered} --version N names one, and --model base needs none"
             )
         registered, number = found.name, found.version
-        folder, (weights, card) = found.folder, contents(found.folder)
+        made = contents(found.folder)._replace(notes=found.notes)
+        if (made.weights, made.content) != (found.weights, found.content):
+            raise IntegrityError(f"{found.folder}: changed since it was looked up; run it again")
     elif asked:
-        registered, number = asked[1], int(asked[2])
+        registered = asked[1]
         with store(tracking) as client:
-            folder, weights, card = checked(client, registered, number, tracking)
+            number = named_version(client, *asked.groups())
+            made = checked(client, registered, number, tracking)
     else:
         address = name if Path(name).is_dir() else whole_run_id(name, tracking)  # the log outlives a short one
-        folder = fetch_model(address, tracking)
-        weights, card = contents(folder)
-        return Pinned(address=address, folder=folder, weights=weights, horizon=own_horizon(folder, card))
-    address, steps = f"models:/{registered}/{number}", own_horizon(folder, card)
-    return Pinned(address=address, version=number, folder=folder, weights=weights, horizon=steps)
+        return pinned(address, None, contents(fetch_model(address, tracking)))
+    return pinned(f"models:/{registered}/{number}", number, made)
+
+
+def pinned(address: str, version: int | None, made: Contents) -> Pinned:
+    """What forecasts a batch, by what lies in its folder."""
+    about = {"folder": made.folder, "weights": made.weights, "content": made.content, "notes": made.notes}
+    return Pinned(address=address, version=version, horizon=own_horizon(made.folder, made.card), **about)
 
 
 def own_horizon(folder: Path, card: ModelCard) -> int:
-    """The horizon a model was made for: of a logged one, what its signature says; of a folder, what its card tells.
+    """The horizon a model was made for, by its card; by an older card, what it was logged with, else the usual one.
 
-    A network that was tuned decodes as many steps as its parent, so its card does not tell; nor does that of one for
-    every frequency. Raises IntegrityError for a signature that cannot be read.
+    A network that was tuned decodes as many steps as its parent, so what an older card says of that tells nothing;
+    nor does the card of one for every frequency.
     """
-    signed = folder.parents[1] / "MLmodel"
-    if signed.is_file():
-        try:
-            params = json.loads(yaml.safe_load(signed.read_text())["signature"]["params"])
-            return HorizonConfig(horizon=next(p["default"] for p in params if p["name"] == "horizon")).horizon
-        except (ValueError, KeyError, TypeError, StopIteration, yaml.YAMLError):
-            raise IntegrityError(
-                f"{signed}: names no horizon from 1 to {HORIZON_LIMIT}; log the model anew, or give its folder"
-            ) from None
-    tells = card.freq != ANY and "parent" not in card.lineage
-    return card.horizon if tells else min(card.horizon, HorizonConfig().horizon)
+    if card.tuned_for is not None:
+        return card.tuned_for
+    if card.freq != ANY and "parent" not in card.lineage:
+        return card.horizon
+    return signed_horizon(folder) or min(card.horizon, HorizonConfig().horizon)
+
+
+def signed_horizon(folder: Path) -> int | None:
+    """What MLflow's file about a logged model, two folders above it, says; None where there is none.
+
+    Raises IntegrityError for one that cannot be read.
+    """
+    signed = folder.parents[1] / SIGNED
+    if folder.parts[-2:] != INSIDE.parts or not signed.is_file():
+        return None
+    try:
+        if signed.stat().st_size > SIGNED_LIMIT:
+            raise ValueError
+        params = parse_json(yaml.safe_load(signed.read_text())["signature"]["params"])
+        return HorizonConfig(horizon=next(p["default"] for p in params if p["name"] == "horizon")).horizon
+    except (ValueError, KeyError, TypeError, StopIteration, RecursionError, yaml.YAMLError):
+        raise IntegrityError(
+            f"{signed}: names no horizon from 1 to {HORIZON_LIMIT}; log the model anew, or give its folder"
+        ) from None
+
+
+def horizon_notes(pinned: Pinned, card: ModelCard) -> tuple[str, ...]:
+    """What to say where nothing tells the horizon that a model was tuned for."""
+    if card.tuned_for is not None or "parent" not in card.lineage or signed_horizon(pinned.folder) is not None:
+        return ()
+    return (
+        f"the model's card is of format {card.format}, which does not tell how far it was tuned for; {pinned.horizon} "
+        "steps are taken, --window.horizon N sets another number",
+    )
 
 
 def forecast_dataset(
@@ -136,22 +169,21 @@ def forecast_dataset(
         csv=config.csv,
         force=force,
     )
+    notes = dataset.notes + pinned.notes + (() if steps.horizon else horizon_notes(pinned, card))
     known = read_log(target.title).made(edition.key)
     if known and not force and intact(known):
-        return told(known, "already", config.csv, dataset.notes)
+        return told(known, "already", config.csv, notes)
     rows = pl.read_parquet(open_checked(dataset.folder) / dataset.data.name)
     answers = answer_series(network, card, rows, dataset, Asked(horizon, config, target.age))
     stop_if_too_many(dataset, rows, answers, target.max_quarantined)
     batch, result = publish_edition(edition, answers)
-    return told(batch, result, config.csv, dataset.notes)
+    return told(batch, result, config.csv, notes)
 
 
 def opened(pinned: Pinned, dataset: Dataset) -> tuple[Network, ModelCard]:
     """The pinned network, and its card in the rhythm of the data. Raises ConfigError where the two do not go together,
     IntegrityError where the files are no longer those that were pinned."""
-    network, card = load_model(pinned.folder)
-    if weights_digest(network) != pinned.weights:
-        raise IntegrityError(f"{pinned.folder}: its weights changed since the batch began; run it again")
+    network, card = load_known(pinned.folder, pinned.weights, pinned.content)
     if card.freq == ANY:
         card = card.model_copy(update={"freq": dataset.freq, "periods": dataset.periods, "gaps": dataset.gaps})
     check_freq(card, dataset.freq)

@@ -117,6 +117,7 @@ class Model(Section):
 
     folder: Path
     weights: str = Field(description="digest of the weights")
+    content: str = Field("", description="digest of weights and card; empty: made before there was one")
     strategy: str
     context: int = Field(description="points of history it sees")
     corpus: Path | None = Field(None, description="windows of its source, where they are at hand")
@@ -220,6 +221,8 @@ class Champion(Section):
     version: int
     folder: Path
     weights: str
+    content: str = Field("", description="digest of weights and card")
+    notes: tuple[str, ...] = Field((), description="what could not be checked")
 
 
 class Standing(Section):
@@ -254,7 +257,9 @@ class Pinned(Section):
     version: int | None = Field(None, description="version of the registered model")
     folder: Path
     weights: str
+    content: str = Field("", description="digest of weights and card")
     horizon: int = Field(description="steps where none are asked for")
+    notes: tuple[str, ...] = Field((), description="what a person has to know of the model, one line each")
 
 
 class Forecast(Section):

@@ -18,6 +18,7 @@ class Entry(Link):
     """One line. `promote` and `rollback` announce a move of @champion, `done` or `reverted` says how it ended."""
 
     seal: ClassVar[str] = "digest"
+    added: ClassVar[tuple[str, ...]] = ("content",)
 
     kind: Literal["promote", "rollback", "outside", "done", "reverted"] = Field(
         description="outside: the alias was moved by something else, and was found so"
@@ -25,6 +26,7 @@ class Entry(Link):
     previous: int | None = Field(description="champion before; none: there was none")
     version: int = Field(description="champion after")
     weights: str = Field(description="digest of the weights of `version`")
+    content: str = Field("", description="digest of weights and card of `version`; empty: the line is older")
     key: str = Field(description="of the run that asked for it")
     sentence: str = Field(description="the decision, or the reason")
     digest: str = Field("", description="SHA-256 of this line's other fields")
@@ -82,6 +84,10 @@ class Ledger(Chain[Entry]):
         """The version that the last move led to."""
         return self.moves[-1].version if self.moves else None
 
+    def content(self, version: int) -> str:
+        """What a version consisted of when it last became champion; empty where that is not known."""
+        return next((e.content for e in reversed(self.moves) if e.version == version), "")
+
     def promoted(self, key: str) -> Entry | None:
         """The promotion that a run has already carried out."""
         return next((e for e in self.moves if e.kind == "promote" and e.key == key), None)
@@ -93,7 +99,7 @@ def read_ledger(path: Path) -> Ledger:
 
 
 def append(ledger: Ledger, **fields: object) -> Ledger:
-    """Add one entry (its kind, previous, version, weights, key and sentence) and wait until the disk has it.
+    """Add one entry (its kind, previous, version, weights, content, key and sentence) and wait until the disk has it.
 
     The caller holds the model's lock. Raises WriteError, or ServiceError for the database; the line is then not there,
     or cut short and dropped.

@@ -8,7 +8,7 @@ import polars as pl
 import torch
 
 from rnn_model.artefact import digest_json, held, open_checked
-from rnn_model.checkpoint import ModelCard, load_model, read_record, save_model, weights_digest
+from rnn_model.checkpoint import ModelCard, content_digest, load_model, read_record, save_model, weights_digest
 from rnn_model.config import FitConfig, ModelConfig, Section, SyntheticConfig
 from rnn_model.corpus import generate
 from rnn_model.errors import DataError, IntegrityError, ServiceError
@@ -147,7 +147,8 @@ def pretrain_model(
     table = [{name: row[name] for name in kept} for row in record["history"]]
     about = f"{corpus.series} series of {corpus.name}; {corpus.left_out} left out, because they stand in the target"
     show_table(table=table, key="pretraining", description=about)
-    return Model(folder=folder, weights=weights_digest(made), strategy="pretrain", context=model.context, run=run)
+    weights, content = weights_digest(made), content_digest(folder)
+    return Model(folder=folder, weights=weights, content=content, strategy="pretrain", context=model.context, run=run)
 
 
 @step(retries=2, retry_delay_seconds=5, retry_condition_fn=lambda _task, _run, state: is_service_error(state))
@@ -165,7 +166,8 @@ def start_from(name: str, config: TrackingConfig, asked: ModelConfig | None = No
             f"model {name}: asked for another network: {differing}; leave the --model options out, or "
             f"pretrain such a network with --pretrain.from {NOTHING}"
         )
-    return Model(folder=folder, weights=weights_digest(network), strategy=card.strategy, context=card.model.context)
+    about = {"weights": weights_digest(network), "content": content_digest(folder), "context": card.model.context}
+    return Model(folder=folder, strategy=card.strategy, **about)
 
 
 def is_service_error(state: "State[Any]") -> bool:

@@ -3,7 +3,7 @@
 import polars as pl
 
 from rnn_model.artefact import open_checked
-from rnn_model.checkpoint import load_model
+from rnn_model.checkpoint import content_digest, load_known
 from tasks.forecaster import forecast_frame
 from tasks.handles import Dataset, Model, Run
 from tasks.step import step
@@ -16,7 +16,7 @@ EXAMPLE_ROWS = 24
 @step
 def publish_model(dataset: Dataset, model: Model, horizon: int, metrics: dict[str, float], parent: Run) -> str:
     """Log a model folder to the parent run and return its MLflow address; its metrics become the parent's too."""
-    network, card = load_model(model.folder)
+    network, card = load_known(model.folder, model.weights, model.content)
     frame = pl.read_parquet(open_checked(dataset.folder) / "data.parquet")
     some = frame["unique_id"].unique(maintain_order=True).head(EXAMPLE_SERIES)
     example = (
@@ -30,5 +30,6 @@ def publish_model(dataset: Dataset, model: Model, horizon: int, metrics: dict[st
     uri = log_forecaster(parent, model.folder, example, forecast_frame(network, card, example, horizon), horizon)
     log_folder(parent, model.folder, "model")
     log_metrics(parent, metrics)
-    set_tags(parent, {"carryover.model": uri, "carryover.weights": model.weights})
+    content = content_digest(model.folder)
+    set_tags(parent, {"carryover.model": uri, "carryover.weights": model.weights, "carryover.content": content})
     return uri

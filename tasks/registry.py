@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -14,13 +14,15 @@ from mlflow.tracking import MlflowClient
 from pydantic import BaseModel
 
 from rnn_model.artefact import digest_json, held
-from rnn_model.checkpoint import ModelCard, load_model, weights_digest
+from rnn_model.checkpoint import CARD, ModelCard, content_digest, load_model, weights_digest
 from rnn_model.errors import BusyError, ConfigError, IntegrityError, ServiceError
 from rnn_model.failpoints import failpoint
 from tasks import team
+from tasks.addresses import find_number
 from tasks.config import TrackingConfig, home
 from tasks.connection import connected, masked
 from tasks.handles import Decision, Model, Version
+from tasks.ledger import read_ledger
 from tasks.machine import CODE, code_digest
 from tasks.servers import store_behind
 from tasks.step import step
@@ -36,6 +38,17 @@ TABLE_LIMIT = 5000  # characters of a tag that servers of every release take; a 
 TABLE = "gate/decision.json"
 WAIT_SECONDS = 60.0  # a promotion takes a second or two
 GONE = "RESOURCE_DOES_NOT_EXIST"
+
+
+class Contents(NamedTuple):
+    """What lies in a model folder: digest of its weights, digest of weights and card, the card; and what could not be
+    checked of it, in words."""
+
+    folder: Path
+    weights: str
+    content: str
+    card: ModelCard
+    notes: tuple[str, ...] = ()
 
 
 @step
@@ -58,13 +71,15 @@ def register(name: str, uri: str, model: Model, decision: Decision, key: str, co
             raise IntegrityError(
                 f"model {uri} reads {logged.status}, not {READY}; run the pipeline again to log it anew"
             )
-        weights, card = contents(fetch_model(uri, config))
-        if weights != model.weights:
+        found = contents(fetch_model(uri, config))
+        if found.weights != model.weights:
             raise IntegrityError(
-                f"model {uri} holds weights {weights[:12]}, {model.folder} {model.weights[:12]}; log it anew"
+                f"model {uri} holds weights {found.weights[:12]}, {model.folder} {model.weights[:12]}; log it anew"
             )
+        if model.content and found.content != model.content:
+            raise IntegrityError(f"model {uri} has another card than {model.folder} had; log it anew")
         decided = _decision_tags(client, decision, logged.source_run_id)
-        origin = _origin_tags(weights, card, key)
+        origin = _origin_tags(found, key)
         known = _same(client, name, origin["carryover.identity"])
         if known is None:
             _make_model(client, name)
@@ -76,7 +91,7 @@ def register(name: str, uri: str, model: Model, decision: Decision, key: str, co
             for tag, text in decided.items():
                 client.set_model_version_tag(name, str(known.version), tag, text)
         check_ready(known)
-        return Version(name=name, number=int(known.version), uri=str(known.source), weights=weights)
+        return Version(name=name, number=int(known.version), uri=str(known.source), weights=found.weights)
 
 
 def registry_name(target: str) -> str:
@@ -171,11 +186,19 @@ def find_version(client: MlflowClient, name: str, number: int) -> ModelVersion |
         raise
 
 
-def checked(client: MlflowClient, name: str, number: int, config: TrackingConfig) -> tuple[Path, str, ModelCard]:
-    """Model folder, digest of the weights and card of a version that may be used.
+def named_version(client: MlflowClient, name: str, place: str | None, alias: str | None) -> int:
+    """As `find_number`; a version that the ledger knows and the registry does not was deleted, which `checked` says."""
+    moves = read_ledger(ledger_path(name, client.tracking_uri)).moves
+    if place is not None and place in [str(move.version) for move in moves]:
+        return int(place)
+    return find_number(client, name, place, alias)
 
-    Raises IntegrityError where it is deleted, not READY, its files are gone or changed, or its weights are not those
-    it was registered with.
+
+def checked(client: MlflowClient, name: str, number: int, config: TrackingConfig) -> Contents:
+    """What a version that may be used consists of.
+
+    Raises IntegrityError where it is deleted, not READY, its files are gone or changed, or its weights or its card are
+    not those it was registered with.
     """
     found, title = find_version(client, name, number), f"model {name} version {number}"
     if found is None:
@@ -187,14 +210,32 @@ def checked(client: MlflowClient, name: str, number: int, config: TrackingConfig
         raise IntegrityError(
             f"{title}: its files are gone from the store; put them back, or carryover rollback --name {name}"
         ) from None
-    weights, card = contents(folder)
-    promised = found.tags.get("carryover.weights", "none")
-    if weights != promised:
+    return _as_registered(contents(folder), found, title)
+
+
+def _as_registered(made: Contents, version: ModelVersion, title: str) -> Contents:
+    """What a version consists of, if that is what its tags say; else IntegrityError.
+
+    Versions from before there was a digest of their content are known by their identity, which leaves out the series
+    that the model has seen.
+    """
+    weights = version.tags.get("carryover.weights", "none")
+    remedy = f"put its files back, or carryover rollback --name {version.name}"
+    if made.weights != weights:
         raise IntegrityError(
-            f"{title}: holds weights {weights[:12]}, was registered with {promised[:12]}; "
-            f"carryover rollback --name {name}"
+            f"{title}: holds weights {made.weights[:12]}, was registered with {weights[:12]}; {remedy}"
         )
-    return folder, weights, card
+    content, identity = (version.tags.get(f"carryover.{name}") for name in ("content", "identity"))
+    if content is not None and made.content != content:
+        raise IntegrityError(f"{title}: its {CARD} is not the one it was registered with; {remedy}")
+    if content is None and identity is not None and _identity(made) != identity:
+        raise IntegrityError(
+            f"{title}: its {CARD} says other periods, horizon, gaps or calibration than were registered; {remedy}"
+        )
+    if content is not None:
+        return made
+    unseen = "which series it has seen is not checked" if identity else f"of its {CARD} nothing is checked"
+    return made._replace(notes=(f"{title} was registered before {CARD} had a digest there: {unseen}",))
 
 
 def check_ready(version: ModelVersion) -> None:
@@ -205,10 +246,10 @@ def check_ready(version: ModelVersion) -> None:
         )
 
 
-def contents(folder: Path) -> tuple[str, ModelCard]:
-    """Digest of the weights, and the card, of a model folder."""
+def contents(folder: Path) -> Contents:
+    """What lies in a model folder, checked."""
     network, card = load_model(folder)
-    return weights_digest(network), card
+    return Contents(folder, weights_digest(network), content_digest(folder), card)
 
 
 def _same(client: MlflowClient, name: str, identity: str) -> ModelVersion | None:
@@ -218,12 +259,23 @@ def _same(client: MlflowClient, name: str, identity: str) -> ModelVersion | None
     return min(found, key=lambda v: int(v.version), default=None)
 
 
-def _origin_tags(weights: str, card: ModelCard, key: str) -> dict[str, str]:
+def _identity(made: Contents) -> str:
+    """Digest of what a forecast follows from, whatever the model has seen and wherever it comes from.
+
+    A field that a card did not have before counts where it says something: versions from before keep their identity.
+    """
+    told = set() if made.card.tuned_for else {"tuned_for"}
+    predicts = made.card.model_dump(mode="json", exclude={"format", "members", "seen", "lineage", "strategy", *told})
+    return digest_json([made.weights, predicts])
+
+
+def _origin_tags(made: Contents, key: str) -> dict[str, str]:
     """What a version is and where it comes from; never changed afterwards."""
-    predicts = card.model_dump(mode="json", exclude={"format", "members", "seen", "lineage", "strategy"})
+    card = made.card
     known = {
-        "weights": weights,
-        "identity": digest_json([weights, predicts]),
+        "weights": made.weights,
+        "content": made.content,
+        "identity": _identity(made),
         "strategy": card.strategy,
         "parent": card.lineage.get("parent", ""),
         "source": card.lineage.get("source", ""),

@@ -10,8 +10,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from rnn_model.checkpoint import load_model
-from rnn_model.errors import CarryoverError, ConfigError, DataError
+from rnn_model.checkpoint import CARD, content_digest, load_model
+from rnn_model.errors import CarryoverError, ConfigError, DataError, IntegrityError
 from tasks.forecaster import forecast_frame, usable_series
 
 COLUMNS = ["unique_id", "ds", "y"]
@@ -22,8 +22,12 @@ class ServedForecaster(PythonModel):  # type: ignore[misc]
     """Long frame (unique_id, ds, y) in, forecast frame (unique_id, ds, cutoff, y_hat, deciles) out."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Read and check the model folder."""
-        self.network, self.card = load_model(Path(context.artifacts["model"]))
+        """Read the model folder, and check that it is what was logged; of models logged before, its manifest alone."""
+        folder = Path(context.artifacts["model"])
+        self.network, self.card = load_model(folder)
+        logged = (context.model_config or {}).get("content")
+        if logged is not None and content_digest(folder) != logged:
+            raise IntegrityError(f"{folder}: its weights or its {CARD} are not those that were logged; log it anew")
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None

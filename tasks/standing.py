@@ -4,7 +4,7 @@ import polars as pl
 
 from rnn_model.artefact import open_checked
 from rnn_model.checkpoint import ModelCard
-from rnn_model.errors import ConfigError
+from rnn_model.errors import ConfigError, IntegrityError
 from rnn_model.forecasting import check_horizon
 from tasks.champion import champion
 from tasks.config import NOTHING, GateConfig, TrackingConfig
@@ -35,6 +35,8 @@ def name_champion(
     if found is None:
         return Standing()
     model, card = loaded(str(found.folder), tracking)
+    if (model.weights, model.content) != (found.weights, found.content):
+        raise IntegrityError(f"{found.folder}: changed since it was looked up; run it again")
     return stand(
         Standing(champion=found, address=f"models:/{found.name}/{found.version}"), model, card, dataset, handle
     )
@@ -43,8 +45,9 @@ def name_champion(
 def loaded(name: str, tracking: TrackingConfig) -> tuple[Model, ModelCard]:
     """A model by any of its names, as it enters the backtest, and its card."""
     folder = fetch_model(name, tracking)
-    weights, card = contents(folder)
-    return Model(folder=folder, weights=weights, strategy=CHAMPION, context=card.model.context), card
+    made = contents(folder)
+    about = {"weights": made.weights, "content": made.content, "context": made.card.model.context}
+    return Model(folder=folder, strategy=CHAMPION, **about), made.card
 
 
 def stand(known: Standing, model: Model, card: ModelCard, dataset: Dataset, handle: WindowSet) -> Standing:

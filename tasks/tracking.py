@@ -21,15 +21,17 @@ from mlflow.tracking import MlflowClient
 from pydantic import BaseModel
 
 from rnn_model.artefact import open_checked
-from rnn_model.checkpoint import CARD
-from rnn_model.errors import ConfigError, ServiceError
+from rnn_model.checkpoint import CARD, content_digest
+from rnn_model.errors import ConfigError, IntegrityError, ServiceError
 from rnn_model.failpoints import failpoint
 from rnn_model.masking import mask
 from rnn_model.private import refuse_writable
+from rnn_model.tensor_file import is_pickle, refuse_pickle
+from tasks.addresses import check_address, without_model
 from tasks.checks import ADDRESS, check_name
 from tasks.config import BASE, BASE_FOLDER, PROJECT, TrackingConfig, home
 from tasks.connection import connected, is_run_id, masked, whole_run_id
-from tasks.download import download_model
+from tasks.download import download_model, find_model
 from tasks.handles import Dataset, Run
 from tasks.reaping import close_abandoned, origin
 from tasks.step import flow_name, in_flow_run, show_artifact
@@ -156,6 +158,7 @@ def log_forecaster(run: Run, folder: Path, example: pl.DataFrame, forecast: pl.D
             name=MODEL_NAME,
             python_model=str(PROJECT / "tasks" / "serving.py"),
             artifacts={"model": str(folder)},
+            model_config={"content": content_digest(folder)},
             signature=infer_signature(given, made, params={"horizon": horizon}),
             input_example=given,
             code_paths=[str(PROJECT / "rnn_model"), str(PROJECT / "tasks")],
@@ -170,13 +173,17 @@ def fetch_model(name: str, config: TrackingConfig) -> Path:
     whole or its beginning.
 
     Only safetensors and JSON are taken from MLflow; nothing stored there is executed. Raises ConfigError for a
-    name that leads nowhere, IntegrityError for a damaged model.
+    name that leads nowhere, IntegrityError for a damaged model, UnsafeError for one that would run code.
     """
     if name == BASE or Path(name).is_dir():
         folder = BASE_FOLDER if name == BASE else Path(name)
         if name != BASE:
             refuse_writable(folder, "model")
-        return open_checked(folder if (folder / CARD).is_file() else folder / "artifacts" / "model")
+        return open_checked(find_model(folder) or folder)
+    if Path(name).is_file():
+        if is_pickle(Path(name)):
+            refuse_pickle(Path(name))
+        raise ConfigError(f"model {name!r} is a file; give the folder that holds its {CARD} and its weights")
     if name.startswith(ADDRESS):
         check_name(name)
     name = whole_run_id(name, config)
@@ -188,8 +195,15 @@ def fetch_model(name: str, config: TrackingConfig) -> Path:
             "or a run id, whole or its first 6 digits"
         )
     places = (address, f"runs:/{name}/model") if is_run else (address,)
-    with connected(config):
-        return download_model(name, places)
+    with connected(config) as client:
+        content = check_address(client, address)
+        try:
+            folder = download_model(name, places)
+        except ConfigError as error:
+            raise without_model(client, address) or error from None
+    if content and content_digest(folder) != content:
+        raise IntegrityError(f"model {name!r}: its files are not those that its run logged; put them back")
+    return folder
 
 
 def flatten(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -149,7 +149,7 @@ def test_a_model_that_changed_after_it_was_pinned_is_refused(make: Make, model: 
     pinned = pin(str(model), "sales", TrackingConfig())
     shutil.rmtree(model)
     save_model(build_network(card().model, HORIZON, seed=2), card(), model)
-    with pytest.raises(IntegrityError, match="weights changed since the batch began"):
+    with pytest.raises(IntegrityError, match="weights changed since this began"):
         make(GOOD, pinned=pinned)
 
 
