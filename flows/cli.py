@@ -48,6 +48,7 @@ from rnn_model.errors import CarryoverError, ConfigError
 from rnn_model.parallel import announce, is_first
 from rnn_model.private import refuse_writable
 from tasks.config import home
+from tasks.delivery import kept_words
 from tasks.prefect_api import ready_prefect
 from tasks.pretrain import assist
 from tasks.room import check_place, check_room
@@ -114,7 +115,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if signal.getsignal(number) != signal.SIG_IGN:  # as that of a closed terminal is under nohup
             signal.signal(number, _terminate)
     mask_streams()
-    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+    code = run(list(sys.argv[1:] if arguments is None else arguments))
+    if words := kept_words():
+        complain(words, code)
+    sys.exit(code)
 
 
 def _terminate(number: int, _: FrameType | None) -> NoReturn:

@@ -21,6 +21,7 @@ from flows.replay import replay
 from flows.rollback import rollback
 from flows.services import down, services
 from flows.sweep import sweep
+from flows.sync import sync
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ COMMANDS: dict[str, "Flow[..., Any] | Plain"] = {
     "prove": prove,
     "rollback": rollback,
     "replay": replay,
+    "sync": Plain(sync),
     "services": Plain(services),
     "down": Plain(down),
     "doctor": Plain(doctor),

@@ -22,6 +22,7 @@ from tasks.replay import Replay, print_replay
 from tasks.report import print_table, report_path
 from tasks.series_config import TargetConfig
 from tasks.sweep import Sweep, print_sweep
+from tasks.sync import Synced, told
 from tasks.terminal import counted, figure, say
 from tasks.tracking import finite, page
 from tasks.watch import Monitored
@@ -206,4 +207,5 @@ SHOWN: dict[type, Callable[[Any], None]] = {
     Backfill: show_backfill,
     Sweep: show_sweep,
     Replay: show_replay,
+    Synced: lambda result: say(told(result)),
 }

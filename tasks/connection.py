@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import mlflow
 import requests
+from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -19,6 +20,7 @@ from tasks.config import TrackingConfig, home
 from tasks.reasons import reason
 from tasks.schema import make_ready, migration_lock
 
+KIND = "custom_model_development"  # the UI opens such experiments on their training runs
 BEGINNING = re.compile("[0-9a-f]{6,31}")  # of the id of a run
 NAMED = 3  # runs named in a sentence, at most
 CHECK_SECONDS = 5.0  # a server that does not answer by then is down
@@ -67,6 +69,7 @@ def connected(config: TrackingConfig) -> Iterator[MlflowClient]:
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it tells of every attempt
     uri, before = tracking_uri(config), {name: os.environ.get(name) for name in (*OWN, *SETTINGS)}
     try:
         for name, value in SETTINGS.items():
@@ -134,6 +137,34 @@ def _check_store(uri: str) -> None:
             MlflowClient().search_experiments(max_results=1)
     except Exception as error:  # noqa: BLE001  (every store raises its own kinds, with the address in the text)
         raise reason(error, masked(uri)) from None
+
+
+def find_experiment(client: MlflowClient, name: str) -> str:
+    """The number of the experiment of a name, made where there is none. Raises ConfigError for a deleted one."""
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return _active_experiment(found, client)
+    local = client.tracking_uri.startswith("sqlite")  # else the server's own artefact root
+    place = (home() / "mlartifacts" / name).as_uri() if local else None
+    try:
+        made = client.create_experiment(name, artifact_location=place, tags={"mlflow.experimentKind": KIND})
+        return str(made)
+    except MlflowException:  # another process made it in between
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            raise
+        return _active_experiment(found, client)
+
+
+def _active_experiment(found: Experiment, client: MlflowClient) -> str:
+    """The number of an experiment. Raises ConfigError for one in the store's bin."""
+    if found.lifecycle_stage != "active":
+        where = masked(client.tracking_uri)
+        raise ConfigError(
+            f"experiment {found.name!r} was deleted in {where}; MLFLOW_TRACKING_URI={where} mlflow experiments restore "
+            f"--experiment-id {found.experiment_id} brings it back, or name another with --tracking.experiment"
+        )
+    return str(found.experiment_id)
 
 
 def is_run_id(name: str) -> bool:

@@ -17,15 +17,22 @@ def origin() -> dict[str, str]:
     return {"carryover.host": socket.gethostname(), "carryover.pid": str(os.getpid())}
 
 
-def close_abandoned(client: MlflowClient, experiment_id: str) -> None:
-    """Runs of this machine whose process is gone become KILLED, and models that such a run was logging FAILED."""
+def close_abandoned(client: MlflowClient, experiment_id: str) -> int:
+    """Runs of this machine whose process is gone become KILLED, and models that such a run was logging FAILED.
+
+    Returns how many of both there were.
+    """
+    closed = 0
     query = f"attributes.status = 'RUNNING' and tags.`carryover.host` = '{socket.gethostname()}'"
     for run in client.search_runs([experiment_id], query):
         if _is_gone(run):
             client.set_terminated(run.info.run_id, "KILLED")
+            closed += 1
     for model in client.search_logged_models([experiment_id], max_results=NEWEST):  # it cannot search by their status
         if str(model.status) == "PENDING" and _is_left(client, model.source_run_id):
             client.finalize_logged_model(model.model_id, "FAILED")
+            closed += 1
+    return closed
 
 
 def _is_left(client: MlflowClient, run_id: str | None) -> bool:

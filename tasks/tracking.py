@@ -2,9 +2,10 @@
 
 import json
 import math
+import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +15,6 @@ from urllib.parse import quote
 import mlflow
 import polars as pl
 from matplotlib.figure import Figure
-from mlflow.entities import Experiment, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 from mlflow.tracking import MlflowClient
@@ -22,23 +22,26 @@ from pydantic import BaseModel
 
 from rnn_model.artefact import open_checked
 from rnn_model.checkpoint import CARD, content_digest
-from rnn_model.errors import ConfigError, IntegrityError, ServiceError
+from rnn_model.errors import CarryoverError, ConfigError, IntegrityError
 from rnn_model.failpoints import failpoint
 from rnn_model.masking import mask
 from rnn_model.private import refuse_writable
 from rnn_model.tensor_file import is_pickle, refuse_pickle
 from tasks.addresses import check_address, without_model
 from tasks.checks import ADDRESS, check_name
-from tasks.config import BASE, BASE_FOLDER, PROJECT, TrackingConfig, home
-from tasks.connection import connected, is_run_id, masked, whole_run_id
+from tasks.config import BASE, BASE_FOLDER, PROJECT, TrackingConfig
+from tasks.connection import connected, find_experiment, is_run_id, masked, whole_run_id
+from tasks.delivery import FAILURES, PARENT, SETTLE_SECONDS, deliver, insist, opened, settle, state_of
 from tasks.download import download_model, find_model
 from tasks.handles import Dataset, Run
 from tasks.reaping import close_abandoned, origin
+from tasks.reasons import reason
+from tasks.spool import Entry, Header, own_process
 from tasks.step import flow_name, in_flow_run, show_artifact
 
 MODEL_NAME = "forecaster"
 UI = "http://127.0.0.1:5000"  # where the printed command opens the local store
-KIND = "custom_model_development"  # the UI opens such experiments on their training runs
+NOTE = "mlflow.note.content"  # tag: the description on a run's page
 PARAM_LIMIT = 6000  # characters; MLflow cuts longer ones in silence, so they go to config.json alone
 
 
@@ -55,23 +58,32 @@ def tracked(config: TrackingConfig, experiment: str, name: str, sections: Mappin
     Reads FAILED when the block raises, KILLED when it was stopped, FINISHED otherwise.
     """
     with connected(config) as client:
-        experiment_id = _experiment(client, config.experiment or experiment)
-        close_abandoned(client, experiment_id)
+        named = config.experiment or experiment
+        try:
+            experiment_id = find_experiment(client, named)
+            close_abandoned(client, experiment_id)
+        except MlflowException as error:
+            raise reason(error, masked(client.tracking_uri), "to open a run") from error
         kind = flow_name() or "pipeline"
         name = f"{time.strftime('%Y-%m-%d %H:%M')} {name}"  # in front: the table of runs cuts names off
-        with _open(client, experiment_id, name, {"carryover.kind": kind} | _origin()) as run:
-            log_params(run, sections)
-            words = f"MLflow run {run.run_id}"
-            show_artifact("link", "mlflow-run", link=page(run), link_text=words, description=name)
-            yield run
+        seconds = 0.0
+        try:
+            with _open(client, experiment_id, name, {"carryover.kind": kind} | _origin(), named) as run:
+                log_params(run, sections)
+                words = f"MLflow run {run.run_id}"
+                show_artifact("link", "mlflow-run", link=page(run), link_text=words, description=name)
+                yield run
+            seconds = SETTLE_SECONDS
+        finally:
+            settle(masked(client.tracking_uri), seconds)
 
 
 @contextmanager
 def child(parent: Run, name: str, kind: str, tags: Mapping[str, str] | None = None) -> Iterator[Run]:
     """A run under `parent` for one stage, candidate or baseline; it ends as the block does."""
-    client = MlflowClient()
-    own = {"mlflow.parentRunId": parent.run_id, "carryover.kind": kind} | _origin() | dict(tags or {})
-    with _open(client, parent.experiment_id, name, own) as run:
+    client, above = MlflowClient(), state_of(parent).header
+    own = {PARENT: above.target, "carryover.kind": kind} | _origin() | dict(tags or {})
+    with _open(client, parent.experiment_id, name, own, above.experiment) as run:
         yield run
 
 
@@ -79,23 +91,21 @@ def log_params(run: Run, sections: Mapping[str, Any]) -> None:
     """Every setting, flattened to section.name, in one call; the whole config also as config.json."""
     plain = {k: v.model_dump(mode="json") if isinstance(v, BaseModel) else v for k, v in sections.items()}
     flat = flatten(plain)
-    client = MlflowClient()
-    params = [Param(key, text) for key, value in flat.items() if len(text := str(value)) <= PARAM_LIMIT]
-    for start in range(0, len(params), 100):
-        client.log_batch(run.run_id, params=params[start : start + 100])
-    client.log_dict(run.run_id, plain, "config.json")
+    params = {key: text for key, value in flat.items() if len(text := str(value)) <= PARAM_LIMIT}
+    deliver(run, Entry(kind="params", content=params))
+    _log_json(run, plain, "config.json")
 
 
 def log_metrics(run: Run, metrics: Mapping[str, float], step: int = 0) -> None:
     """Metrics of one step in one call; values that are not finite are left out (MLflow would store 1.8e308)."""
-    finite = [Metric(k, float(v), _now(), step) for k, v in metrics.items() if v == v and abs(v) != float("inf")]
-    if finite:
-        MlflowClient().log_batch(run.run_id, metrics=finite)
+    points = [(name, float(value), _now(), step) for name, value in metrics.items() if math.isfinite(value)]
+    if points:
+        deliver(run, Entry(kind="metrics", content={"points": points}))
 
 
 def set_tags(run: Run, tags: Mapping[str, str]) -> None:
     """Tags to filter runs by."""
-    MlflowClient().log_batch(run.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
+    deliver(run, Entry(kind="tags", content={name: str(text) for name, text in tags.items()}))
 
 
 def log_dataset(run: Run, dataset: Dataset, context: str) -> None:
@@ -106,20 +116,20 @@ def log_dataset(run: Run, dataset: Dataset, context: str) -> None:
         source = mlflow.data.from_polars(
             frame, source=str(dataset.data), name=dataset.name, targets="y", digest=dataset.fingerprint[:32]
         )
-    with _active(run):
-        mlflow.log_input(source, context=context)
+    stored = dict(source._to_mlflow_entity())
+    deliver(run, Entry(kind="input", content={"dataset": stored, "context": context}))
     set_tags(run, {f"data.{context}": dataset.fingerprint})
 
 
 def describe(run: Run, text: str) -> None:
     """Markdown shown on the run's own page."""
-    set_tags(run, {"mlflow.note.content": text})
+    set_tags(run, {NOTE: text})
 
 
 def preface(run: Run, text: str) -> None:
     """Markdown put before what the run's description already says."""
-    said = MlflowClient().get_run(run.run_id).data.tags.get("mlflow.note.content", "")
-    describe(run, "\n\n".join(part for part in (text, said) if part))
+    said = [entry.content.get(NOTE) for entry in state_of(run).history if entry.kind == "tags"]
+    describe(run, "\n\n".join(part for part in (text, next(filter(None, reversed(said)), "")) if part))
 
 
 def compare_page(run: Run, run_ids: Sequence[str]) -> str:
@@ -132,38 +142,55 @@ def compare_page(run: Run, run_ids: Sequence[str]) -> str:
 
 def log_figure(run: Run, figure: Figure, name: str) -> None:
     """A figure under figures/ of the run."""
-    MlflowClient().log_figure(run.run_id, figure, f"figures/{name}")
+    _log_file(run, f"figures/{name}", figure.savefig)
 
 
 def log_text(run: Run, text: str, name: str) -> None:
     """A text as a file of the run."""
-    MlflowClient().log_text(run.run_id, text, name)
+    _log_file(run, name, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def log_folder(run: Run, folder: Path, name: str) -> None:
     """A folder's files as artifacts under `name`."""
-    MlflowClient().log_artifacts(run.run_id, str(folder), name)
+    deliver(run, Entry(kind="files", content={"path": name}), folder)
 
 
 def log_table(run: Run, table: Mapping[str, Any], name: str) -> None:
     """A table of figures as JSON."""
-    MlflowClient().log_dict(run.run_id, finite(dict(table)), name)
+    _log_json(run, finite(dict(table)), name)
+
+
+def _log_json(run: Run, value: Mapping[str, Any], name: str) -> None:
+    log_text(run, json.dumps(value, indent=2, default=str), name)
+
+
+def _log_file(run: Run, name: str, write: Callable[[Path], object]) -> None:
+    """A file as an artifact, made by `write` at the path it is given."""
+    with tempfile.TemporaryDirectory(prefix="carryover-") as temporary:
+        path = Path(temporary) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path)
+        deliver(run, Entry(kind="files"), Path(temporary))
 
 
 def log_forecaster(run: Run, folder: Path, example: pl.DataFrame, forecast: pl.DataFrame, horizon: int) -> str:
     """The model folder as an MLflow model without pickle: long frame in, forecast frame out. Returns its address."""
     given, made = example.to_pandas(), forecast.to_pandas()
-    with _active(run):
-        info = mlflow.pyfunc.log_model(
-            name=MODEL_NAME,
-            python_model=str(PROJECT / "tasks" / "serving.py"),
-            artifacts={"model": str(folder)},
-            model_config={"content": content_digest(folder)},
-            signature=infer_signature(given, made, params={"horizon": horizon}),
-            input_example=given,
-            code_paths=[str(PROJECT / "rnn_model"), str(PROJECT / "tasks")],
-            pip_requirements=_requirements(),
-        )
+
+    def log() -> Any:
+        with _active(run):
+            return mlflow.pyfunc.log_model(
+                name=MODEL_NAME,
+                python_model=str(PROJECT / "tasks" / "serving.py"),
+                artifacts={"model": str(folder)},
+                model_config={"content": content_digest(folder)},
+                signature=infer_signature(given, made, params={"horizon": horizon}),
+                input_example=given,
+                code_paths=[str(PROJECT / "rnn_model"), str(PROJECT / "tasks")],
+                pip_requirements=_requirements(),
+            )
+
+    info = insist(run.uri, log, "to log the model")
     failpoint("model logged")
     return str(info.model_uri)
 
@@ -225,59 +252,44 @@ def finite(value: Any) -> Any:
 
 
 @contextmanager
-def _open(client: MlflowClient, experiment_id: str, name: str, tags: Mapping[str, str]) -> Iterator[Run]:
-    made = client.create_run(experiment_id, run_name=name, tags=dict(tags))
-    run = Run(uri=masked(client.tracking_uri), experiment_id=experiment_id, run_id=made.info.run_id, name=name)
+def _open(
+    client: MlflowClient, experiment_id: str, name: str, tags: Mapping[str, str], experiment: str = ""
+) -> Iterator[Run]:
+    uri, started = masked(client.tracking_uri), _now()
+    own = dict(tags)
+    made = insist(uri, lambda: client.create_run(experiment_id, started, own, name), "to open a run")
+    run = Run(uri=uri, experiment_id=experiment_id, run_id=made.info.run_id, name=name)
+    about = dict(run) | {"experiment": experiment, "tags": own, "started": started}
+    opened(Header.model_validate(about | own_process()))
     try:
         yield run
     except Exception as error:
-        with suppress(MlflowException):  # the error that counts is the first one
-            client.set_tag(run.run_id, "carryover.error", mask(f"{type(error).__name__}: {error}")[:500])
-            client.set_terminated(run.run_id, "FAILED")
-        if isinstance(error, MlflowException):
-            raise ServiceError(f"MLflow at {run.uri} failed in mid-run ({error.error_code}); run it again") from error
+        words = mask(f"{type(error).__name__}: {error}")[:500]
+        with suppress(*FAILURES, CarryoverError):  # the error that counts is the first one
+            set_tags(run, {"carryover.error": words})
+            _end(run, "FAILED")
+        if isinstance(error, FAILURES):
+            raise reason(error, run.uri, "in mid-run") from error
         raise
     except BaseException:  # an interrupt or a termination, not a fault
-        with suppress(MlflowException):
-            client.set_terminated(run.run_id, "KILLED")
+        with suppress(*FAILURES, CarryoverError):
+            _end(run, "KILLED")
         raise
-    client.set_terminated(run.run_id, "FINISHED")
+    _end(run, "FINISHED")
+
+
+def _end(run: Run, status: str) -> None:
+    deliver(run, Entry(kind="end", content={"status": status, "time": _now()}))
 
 
 @contextmanager
 def _active(run: Run) -> Iterator[None]:
     """Make `run` the fluent API's run for a block, and leave its status alone."""
-    status = MlflowClient().get_run(run.run_id).info.status
-    with mlflow.start_run(run_id=run.run_id):
+    run_id = state_of(run).header.target
+    status = MlflowClient().get_run(run_id).info.status
+    with mlflow.start_run(run_id=run_id):
         yield
-    MlflowClient().update_run(run.run_id, status=status)
-
-
-def _experiment(client: MlflowClient, name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        return _active_experiment(found, client)
-    local = client.tracking_uri.startswith("sqlite")  # else the server's own artefact root
-    place = (home() / "mlartifacts" / name).as_uri() if local else None
-    try:
-        made = client.create_experiment(name, artifact_location=place, tags={"mlflow.experimentKind": KIND})
-        return str(made)
-    except MlflowException:  # another process made it in between
-        found = client.get_experiment_by_name(name)
-        if found is None:
-            raise
-        return _active_experiment(found, client)
-
-
-def _active_experiment(found: Experiment, client: MlflowClient) -> str:
-    """The number of an experiment. Raises ConfigError for one in the store's bin."""
-    if found.lifecycle_stage != "active":
-        where = masked(client.tracking_uri)
-        raise ConfigError(
-            f"experiment {found.name!r} was deleted in {where}; MLFLOW_TRACKING_URI={where} mlflow experiments restore "
-            f"--experiment-id {found.experiment_id} brings it back, or name another with --tracking.experiment"
-        )
-    return str(found.experiment_id)
+    MlflowClient().update_run(run_id, status=status)
 
 
 def _origin() -> dict[str, str]:
