@@ -40,6 +40,7 @@ class State:
 
     header: Header
     history: list[Entry] = field(default_factory=list)  # all that it was given but files
+    ended: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock)
 
 
@@ -77,6 +78,7 @@ def deliver(run: Run, entry: Entry, files: Path | None = None) -> None:
         finally:
             if entry.kind != "files":
                 state.history.append(entry)
+            state.ended = entry.kind == "end"
 
 
 def insist(uri: str, call: Callable[[], T], doing: str) -> T:
@@ -153,7 +155,7 @@ def settle(uri: str, seconds: float) -> None:
             _away.pop(uri, None)
             if not _caught_up(state):
                 break
-    for run_id in [run_id for run_id in _states if not spool.is_kept(run_id)]:
+    for run_id in [run_id for run_id, state in _states.items() if state.ended and not spool.is_kept(run_id)]:
         del _states[run_id]
 
 
