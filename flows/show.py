@@ -69,7 +69,7 @@ def show_outcome(result: Outcome, target: TargetConfig, model: Any) -> None:
         f"{account.used + account.padded} used ({account.padded} with padding) + quarantined ({aside}); "
         f"{account.added} added to the grid{later}"
     )
-    for note in account.notes:
+    for note in (*account.notes, *(result.evaluation.notes if result.evaluation else ())):
         say(f"Mind: {note}")
     if result.evaluation is not None:
         title = f"Backtest: {counted(result.evaluation.windows, 'window')}, horizon {result.evaluation.horizon}"

@@ -10,32 +10,15 @@ import polars as pl
 
 from rnn_model.config import DECILES
 from tasks.metrics import DEFINITIONS, KEYS, MEDIAN, quantile_loss
+from tasks.scale import scales
+
+__all__ = ["MEANING", "PARTS", "by_part", "points", "scales"]
 
 PARTS = ("MASE", "SQL", "WQL", "coverage_80", "bias")
 MEANING = {name: DEFINITIONS[name] for name in ("MASE", "SQL", "WQL", "coverage_80", "season", "weights")} | {
     "bias": "mean (median - y) over the scale of MASE: above 0 where forecasts are too high"
 }
 Y = pl.col("y")
-
-
-def scales(history: pl.DataFrame, windows: pl.DataFrame, season: int) -> pl.DataFrame:
-    """unique_id, cutoff, scale: the mean absolute seasonal difference up to each cutoff, null where it is 0 or unknown.
-
-    `history`: unique_id, ds, y. `windows`: unique_id, cutoff. Differences are one step apart in a history no longer
-    than a season. Missing values are left out before differences are taken, as `tasks.metrics.per_series` does.
-    """
-    seen = history.filter(Y.is_not_null()).sort("unique_id", "ds")
-    known = pl.int_range(1, pl.len() + 1).over("unique_id")
-
-    def mean_difference(lag: int) -> pl.Expr:
-        total = (Y - Y.shift(lag)).abs().fill_null(0.0).cum_sum().over("unique_id")
-        return pl.when(known > lag).then(total / (known - lag))
-
-    scale = pl.when(known > season).then(mean_difference(season)).otherwise(mean_difference(1))
-    upto = seen.select("unique_id", "ds", scale=pl.when(scale > 0).then(scale)).sort("ds")
-    asked = windows.select(KEYS).unique().sort("cutoff")
-    found = asked.join_asof(upto, left_on="cutoff", right_on="ds", by="unique_id", check_sortedness=False)
-    return found.select(*KEYS, "scale").sort(KEYS)
 
 
 def points(forecasts: pl.DataFrame, scale: pl.DataFrame) -> pl.DataFrame:

@@ -27,10 +27,14 @@ from tasks.metrics import (
     with_owa,
 )
 from tasks.progress import bar, show_table
+from tasks.scale import unscaled
 from tasks.segments import KINDS, segments
 from tasks.step import step
+from tasks.terminal import counted, named
 from tasks.tracking import child, compare_page, describe, log_folder, log_metrics, log_params, log_table, set_tags
 from tasks.window import check_unseen, open_windows
+
+MIN_SERIES = 5  # of fewer, one may well make up half of a mean
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,7 @@ def backtest_models(
         runs={name: run.run_id for name, run in runs.items()},
         windows=any_scores.height,
         skipped=any_scores["MASE"].null_count(),
+        notes=(*unscaled_note(any_scores), *ruled_note(scores)),
         calibration=effects,
     )
 
@@ -174,6 +179,31 @@ def publish_backtest(
         groups.write_parquet(staging / "segments.parquet")
 
     return publish(home() / "backtests" / run_id, write)
+
+
+def unscaled_note(scores: pl.DataFrame) -> list[str]:
+    """Which series have windows without a scale, in words; nothing where none has."""
+    without = unscaled(scores)
+    if not without:
+        return []
+    windows, have = counted(sum(without.values()), "window"), "has" if sum(without.values()) == 1 else "have"
+    return [
+        f"{windows} of {named(list(without))} {have} no scale, as the history never changes but for rounding error: "
+        "MASE, RMSSE, SQL and the gate leave them out"
+    ]
+
+
+def ruled_note(scores: dict[str, pl.DataFrame]) -> list[str]:
+    """Which one series makes up more than half of a mean MASE over at least MIN_SERIES, and whose; one line each."""
+    ruled: dict[str, list[str]] = {}
+    for model, frame in scores.items():
+        parts = frame.group_by("unique_id").agg(part=(pl.col("MASE") * pl.col("n")).sum()).sort("part", "unique_id")
+        if parts.height >= MIN_SERIES and parts["part"][-1] > parts["part"].sum() / 2:
+            ruled.setdefault(parts["unique_id"][-1], []).append(model)
+    return [
+        f"one series, {series!r}, makes up more than half of the mean MASE of {', '.join(models)}"
+        for series, models in sorted(ruled.items())
+    ]
 
 
 def markdown(table: dict[str, dict[str, float]]) -> str:

@@ -157,7 +157,8 @@ class Evaluation(Section):
     table: dict[str, dict[str, float]]
     runs: dict[str, str] = Field(description="model -> MLflow run id")
     windows: int
-    skipped: int = Field(description="windows whose history never changes: no MASE")
+    skipped: int = Field(description="windows whose history never changes, but for rounding error: no MASE")
+    notes: tuple[str, ...] = Field((), description="what a person has to know of the figures, one line each")
     calibration: dict[str, dict[str, float]] = Field(
         default_factory=dict, description="calibrated model -> metric of the test windows, before and after"
     )

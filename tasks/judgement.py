@@ -18,10 +18,9 @@ from tasks.metrics import overall
 from tasks.pairing import Pairs, Scored, pair
 from tasks.segments import OWN
 from tasks.significance import WORST, fewest_cutoffs, proven
-from tasks.terminal import counted
+from tasks.terminal import counted, named
 
 ROUNDING = 1e-9  # of a loss: no more than arithmetic makes of equal forecasts
-NAMED = 3  # series named in a sentence, at most
 
 
 class Evidence(NamedTuple):
@@ -104,7 +103,7 @@ def obstacle(found: Evidence, config: JudgingConfig) -> str:
     if pairs.unknown.height:
         return unknown_losses(pairs)
     if not found.effects:
-        return "no window has a loss under both models, their histories never change"
+        return "no window has a loss under both models, as their histories never change but for rounding error"
     whole, cutoffs = found.effects[0], pairs.windows["date"].n_unique()
     needed = fewest_cutoffs(whole.series, config.level, pairs.lags)
     if cutoffs >= needed or sameness(pairs, config):
@@ -133,10 +132,11 @@ def is_proven(effect: Effect, config: JudgingConfig) -> bool:
 
 
 def check_known(pairs: Pairs) -> Check:
-    """Both models have a loss in every window; those whose history never changes are counted, and left out."""
+    """Both models have a loss in every window; those whose history has no scale are counted, and left out."""
     allowed = "0 windows in which only one or no model has a loss"
     if pairs.left_out:
-        allowed += f" ({counted(pairs.left_out, 'window')} left out: the history never changes)"
+        windows = counted(pairs.left_out, "window")
+        allowed += f" ({windows} left out: no scale, the history never changes but for rounding error)"
     return Check(name="unknown losses", value=pairs.unknown.height, allowed=allowed, passed=pairs.unknown.is_empty())
 
 
@@ -199,9 +199,7 @@ def unknown_losses(pairs: Pairs) -> str:
     parts = []
     for name, frame in without.items():
         if frame.height:
-            series = frame["unique_id"].unique().sort().to_list()
-            some = ", ".join(map(repr, series[:NAMED])) + (f" and {len(series) - NAMED} more" if series[NAMED:] else "")
-            windows = counted(frame.height, "window")
+            some, windows = named(frame["unique_id"].unique().sort().to_list()), counted(frame.height, "window")
             parts.append(f"{getattr(pairs, name)} has no finite loss in {windows} of {some}")
     return "; ".join(parts)
 

@@ -8,6 +8,7 @@ import polars as pl
 from utilsforecast import losses
 
 from rnn_model.config import DECILES, QUANTILES
+from tasks.scale import scales
 
 MEDIAN = "0.5"
 METRICS = ("MASE", "RMSSE", "sMAPE", "MAE", "WQL", "SQL", "coverage_80", "OWA")
@@ -21,10 +22,12 @@ DEFINITIONS = {
     "coverage_80": "share of y from the 0.1 to the 0.9 decile",
     "OWA": "mean of sMAPE and MASE, each relative to SeasonalNaive on the same windows",
     "season": "differences are one season apart; one step where the history is no longer than a season",
-    "weights": "every observed (series, cutoff, step) counts once; where the scale is 0, MASE, RMSSE and SQL skip it",
+    "weights": "every observed (series, cutoff, step) counts once; MASE, RMSSE and SQL skip it where there is no scale",
+    "no scale": "no seasonal difference of the history exceeds rounding error: 2^-42 of its largest value (2^-20 where "
+    "all values are of single precision) or 1e-9 of its range",
 }
 KEYS = ["unique_id", "cutoff"]
-SCALED = ("MASE", "RMSSE", "SQL")  # unknown where the history never changes
+SCALED = ("MASE", "RMSSE", "SQL")  # unknown where the history never changes, but for rounding error
 NOT_BOTH_ZERO = (pl.col("y") != 0) | (pl.col(MEDIAN) != 0)
 
 
@@ -32,7 +35,7 @@ def per_series(forecast: pl.DataFrame, history: pl.DataFrame, season: int) -> pl
     """One line per (unique_id, cutoff): n observed steps, MASE, RMSSE, SQL, sMAPE, MAE, QL, coverage_80, sum_abs.
 
     `history` holds unique_id, ds, y of every series; rows after a cutoff do not count towards its scale.
-    MASE, RMSSE and SQL are null where the scale is 0.
+    MASE, RMSSE and SQL are null where the history has no scale (`tasks.scale.scales`).
     """
     seen = forecast.filter(pl.col("y").is_not_null())
     past = history.filter(pl.col("y").is_not_null()).select("unique_id", "ds", "y")
@@ -156,4 +159,6 @@ def _scaled(frame: pl.DataFrame, past: pl.DataFrame, season: int) -> pl.DataFram
         parts.append(mase.join(rmsse, on=KEYS).join(sql.with_columns(pl.col("SQL") * 2), on=KEYS))
     empty = pl.DataFrame(schema=frame.select(KEYS).schema | dict.fromkeys(SCALED, pl.Float64))
     scaled = pl.concat(parts) if parts else empty
-    return scaled.with_columns(pl.when(pl.col(c).is_finite()).then(pl.col(c)).alias(c) for c in SCALED)
+    scale = scales(past, cutoffs, season).filter(pl.col("scale").is_not_null())
+    fit = scaled.join(scale.select(KEYS), on=KEYS, how="semi", maintain_order="left")
+    return fit.with_columns(pl.when(pl.col(c).is_finite()).then(pl.col(c)).alias(c) for c in SCALED)

@@ -36,7 +36,7 @@ class Pairs:
     windows: pl.DataFrame  # unique_id, cutoff, date, champion, challenger
     steps: pl.DataFrame  # unique_id, cutoff, date, step, champion, challenger
     unknown: pl.DataFrame  # unique_id, cutoff, champion, challenger: whether each has a loss; one has not
-    left_out: int  # windows whose history never changes: no scale, for either model
+    left_out: int  # windows whose history has no scale (`tasks.scale`), for either model
     lags: int  # later dates that a window overlaps
 
 

@@ -25,6 +25,9 @@ class PlainConsole(Console):
         return super().render_str(printable(mask(text)), **how)
 
 
+NAMED = 3  # names in a sentence, at most
+
+
 def print_plainly(table: Table, width: int) -> None:
     """Print a table; `width` in characters where the output is no terminal."""
     PlainConsole(width=None if sys.stdout.isatty() else width, markup=False, emoji=False).print(table)
@@ -54,6 +57,11 @@ def counted(n: int, noun: str) -> str:
     """A number with its noun: 1 window, 2 windows, 2 batches, 2 series."""
     plural = noun if noun.endswith("s") else f"{noun}es" if noun.endswith("ch") else f"{noun}s"
     return f"{n} {noun if n == 1 else plural}"
+
+
+def named(names: list[str]) -> str:
+    """The first few of some names, quoted: 'a', 'b', 'c' and 4 more."""
+    return ", ".join(map(repr, names[:NAMED])) + (f" and {len(names) - NAMED} more" if names[NAMED:] else "")
 
 
 def figure(value: float | None) -> str:
