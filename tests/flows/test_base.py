@@ -63,7 +63,7 @@ def test_it_forecasts_any_frequency_without_training(tmp_path: Path, freq: str, 
         "point": np.array([3.0]),
     }
     ds = pl.datetime_range(datetime(2000, 1, 1), datetime(2030, 1, 1), every, eager=True)
-    frames = [pl.DataFrame({"unique_id": name, "ds": ds[: len(y)], "y": y}) for name, y in values.items()]
+    frames = [pl.DataFrame({"unique_id": name, "ds": ds[200 - len(y) : 200], "y": y}) for name, y in values.items()]
     pl.concat(frames).write_parquet(tmp_path / "in.parquet")
     target = TargetConfig(path=str(tmp_path / "in.parquet"), freq=freq)
     made = forecast(target=target, window=HorizonConfig(horizon=horizon))

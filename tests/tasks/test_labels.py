@@ -129,11 +129,11 @@ def test_labels_after_as_of_do_not_exist(read: Read) -> None:
 
 @pytest.mark.parametrize(
     ("label", "shown"),
-    [("x" * 61, "xxx... of 61 characters"), ('"two\nlines"', r"'two\nlines'"), ("two\u2028lines", r"'two\u2028lines'")],
+    [("x" * 61, "xxx... of 61 characters"), ("two\nlines", r"'two\nlines'"), ("two\u2028lines", r"'two\u2028lines'")],
 )
 def test_long_and_broken_labels_are_refused(refusal: Refusal, label: str, shown: str) -> None:
-    words = refusal(ROWS.replace("South", label), columns=SEGMENT)
-    assert "series 'b' has the label" in words
+    words = refusal(frame_of(["North", label]), "rows.parquet", columns=SEGMENT)
+    assert "series 's1' has the label" in words
     assert shown.split(" of ")[0].strip("'") in words
     assert "expected 60 at most, without line breaks" in words
 
