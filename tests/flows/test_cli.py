@@ -255,7 +255,7 @@ class TestRuns:
     ) -> None:
         output = ["--output", str(tmp_path / "f.parquet")]
         assert run(["forecast", "--model", "0" * 32, *mapped(sales), *output]) == 2
-        assert "MLflow has nothing there" in last_line(capsys)
+        assert f"run '{'0' * 32}' is not in sqlite:" in last_line(capsys)
 
     def test_a_tracking_server_that_is_down_exits_69_without_its_password(
         self, sales: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from rnn_model.calibration import ENOUGH, LEAST, Calibration
-from rnn_model.checkpoint import ModelCard, load_model, save_model
+from rnn_model.checkpoint import ModelCard, load_model, save_model, weights_digest
 from rnn_model.config import DECILES, ModelConfig
 from rnn_model.network import Network, build_network
 from rnn_model.windows import Floats, from_arrays
@@ -100,7 +100,7 @@ def test_backtest_forecast_and_windows_give_the_same_bits(network: Network, stor
     dataset = stored(**{f"s{n}": values.tolist() for n, values in enumerate(noise(3))})
     folder = save_model(network, card(network, WIDER), tmp_path / "model")
     bench = benched(dataset, tmp_path)
-    frame, _ = backtest_model(Model(folder=folder, weights="w", strategy="full", context=16), bench)
+    frame, _ = backtest_model(Model(folder=folder, weights=weights_digest(network), strategy="full", context=16), bench)
     last = frame.filter(pl.col("cutoff") == pl.col("cutoff").max()).select(DECILES).to_numpy()
     past = bench.rows.group_by("unique_id", maintain_order=True).head(POINTS - HORIZON)
     loaded, own = load_model(folder)
@@ -115,7 +115,9 @@ def test_the_backtest_keeps_what_the_deciles_were(network: Network, stored: Stor
     frames = []
     for number, calibration in enumerate((WIDER, None)):
         folder = save_model(network, card(network, calibration), tmp_path / str(number))
-        frames.append(backtest_model(Model(folder=folder, weights="w", strategy="full", context=16), bench))
+        frames.append(
+            backtest_model(Model(folder=folder, weights=weights_digest(network), strategy="full", context=16), bench)
+        )
     (wide, before), (plain, nothing) = frames
     assert nothing is None
     assert before is not None
