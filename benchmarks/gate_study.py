@@ -25,6 +25,8 @@ from rnn_model.seeding import numpy_rng
 from tasks.config import GateConfig
 from tasks.significance import (
     Floats,
+    date_weights,
+    effective_cutoffs,
     fewest_cutoffs,
     fewest_series,
     gain_interval,
@@ -39,6 +41,8 @@ SERIES = (1, 5, 12, 30, 100, 500)
 WINDOWS = {(1, 1): (1, 3, 12, 40), (8, 4): (3, 12, 40), (8, 1): (12, 40)}  # horizon and step: numbers of cutoffs
 FINDING = {(1, 1): (3, 12), (8, 4): (12, 40), (8, 1): (12, 40)}  # the same for true gains
 GAINS = (0.01, 0.02, 0.05, 0.10, 0.20)
+ENDS = ("closed", "halves", "spread", "anywhere")  # how series end apart
+APART_SERIES, APART_WINDOWS = (12, 20, 100), (4, 4)  # sets of such series, and the horizon and step of their windows
 SEED = 0
 AT_ONCE = 100  # pairs simulated together: bounds the memory
 DIFFICULTY = 0.8  # spread, of logarithms, of how hard the series are for both models
@@ -49,6 +53,7 @@ FARTHEST = 3.0  # of a logarithm that is drawn by step: e^3 is 20 times the loss
 
 
 Decided = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 Gate = Callable[[Floats, Floats, GateConfig, np.random.Generator, int], Decided]
 
 
@@ -61,11 +66,23 @@ class Cell(NamedTuple):
     gain: float = 0.0  # by which the second model is better
     horizon: int = 1  # steps of a window
     step: int = 1  # steps between cutoffs
+    ends: str = "together"  # or apart, in one of ENDS
 
     @property
     def lags(self) -> int:
-        """Later cutoffs that a window overlaps."""
-        return math.ceil(self.horizon / self.step) - 1
+        """Later dates that a window overlaps: one more where series are cut between the dates of others."""
+        return math.ceil(self.horizon / self.step) - 1 + (self.ends == "anywhere")
+
+    @property
+    def offsets(self) -> Ints:
+        """How many steps before the last one each series ends."""
+        span, order = self.cutoffs * self.step, np.arange(self.series)
+        closed = np.where(order == 0, span, 0)  # one series, and none of its dates is another's
+        halves = np.where(order < self.series // 2, span, 0)
+        spread = order * self.cutoffs // self.series * self.step
+        anywhere = order * span // self.series
+        ways = {"closed": closed, "halves": halves, "spread": spread, "anywhere": anywhere}
+        return np.asarray(ways.get(self.ends, np.zeros_like(order)))
 
 
 def simulate(cell: Cell, pairs: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
@@ -74,7 +91,7 @@ def simulate(cell: Cell, pairs: int, rng: np.random.Generator) -> tuple[Floats, 
     Both draw alike, so that without a gain they can be exchanged. Where the gate takes so few series as given,
     no series suits a model: that would be a true difference there.
     """
-    steps = cell.horizon + cell.step * (cell.cutoffs - 1)
+    steps = cell.horizon + cell.step * (cell.cutoffs - 1) + int(cell.offsets.max())
     shape, spread = (pairs, cell.series, steps), math.sqrt(cell.horizon)  # a window's mean varies as one step would
     hard = np.exp(DIFFICULTY * rng.normal(size=(pairs, cell.series, 1))) * (1 + rng.pareto(TAIL, shape))
     suited = SUITED if cell.series >= fewest_series(GateConfig().level) else 0.0
@@ -84,16 +101,33 @@ def simulate(cell: Cell, pairs: int, rng: np.random.Generator) -> tuple[Floats, 
         if cell.shocks:
             own += SHOCK * spread * np.clip(rng.standard_t(TAIL, (pairs, 1, steps)), -10, 10)
         losses = hard * np.exp(np.clip(own, -FARTHEST, FARTHEST)) * (1 + FAILURE * rng.pareto(TAIL, shape))
-        return np.asarray(sliding_window_view(losses, cell.horizon, axis=2)[:, :, :: cell.step].mean(-1))
+        windows = sliding_window_view(losses, cell.horizon, axis=2)
+        if cell.ends == "together":
+            return np.asarray(windows[:, :, :: cell.step].mean(-1))
+        return dated(windows.mean(-1), cell)
 
     return model(), (1 - cell.gain) * model()
+
+
+def dated(windows: Floats, cell: Cell) -> Floats:
+    """Losses of windows that begin at every step (N, S, T) -> those of each series' cutoffs (N, S, C), by date.
+
+    As `tasks.pairing.date_windows`: the last cutoff of a series falls on the nearest date, those before on one each.
+    """
+    last, back = windows.shape[2] - 1, np.round(cell.offsets / cell.step).astype(int)
+    dates = int(back.max()) + cell.cutoffs
+    losses = np.full((*windows.shape[:2], dates), np.nan)
+    for series, offset in enumerate(cell.offsets):
+        for k in range(cell.cutoffs):
+            losses[:, series, dates - 1 - back[series] - k] = windows[:, series, last - offset - k * cell.step]
+    return losses
 
 
 def promoted(
     champion: Floats, challenger: Floats, config: GateConfig, rng: np.random.Generator, lags: int = 0
 ) -> Decided:
     """Which of the challengers (N,) the gate would promote, were every floor to hold."""
-    _, series, cutoffs = champion.shape
+    series, cutoffs = champion.shape[1], int(effective_cutoffs(date_weights(champion)).min())
     if cutoffs < fewest_cutoffs(series, config.level, lags):
         return np.zeros(len(champion), dtype=bool)
     gain = relative_gain(shares(champion).sum((1, 2)), shares(challenger).sum((1, 2)))
@@ -137,6 +171,27 @@ def study(pairs: int, config: GateConfig) -> dict[str, Any]:
     results += [row for way in FINDING for shocks in (False, True) for row in true_gains(way, shocks, pairs, config)]
     settings = {"level": config.level, "min_effect": config.min_effect, "resamples": config.resamples}
     return settings | {"cells": results, "series_alone": alone, "overlap_unknown": apart}
+
+
+def apart(pairs: int, config: GateConfig) -> dict[str, Any]:
+    """The same for series that end apart: tables of equal models and of true gains, as soon as each is complete."""
+    results = []
+    for gain in (0.0, 0.05, 0.2):
+        for shocks in (False, True):
+            print(f"\n{f'True gain {gain:.0%}' if gain else 'Equal models'}, {world((1, 1), shocks)}: promoted, %\n")
+            print(
+                "| series end | " + " | ".join(f"{s} series, {c} cutoffs" for s in APART_SERIES for c in (3, 12)) + " |"
+            )
+            print("|---" * (1 + 2 * len(APART_SERIES)) + "|")
+            for ends in ("together", *ENDS):
+                cells = [
+                    measure(Cell(s, c, shocks, gain, *APART_WINDOWS, ends), pairs // 4 if gain else pairs, config)
+                    for s in APART_SERIES
+                    for c in (3, 12)
+                ]
+                print(f"| {ends} | {' | '.join(map(in_percent, cells))} |", flush=True)
+                results += cells
+    return {"cells": results}
 
 
 def equal_models(
@@ -196,10 +251,11 @@ def in_percent(row: dict[str, Any]) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=2000, help="equal models per cell; a quarter for true gains")
+    parser.add_argument("--ends", choices=["together", "apart"], default="together", help="of the series")
     parser.add_argument("--json", type=Path, help="file to write every rate to")
     options = parser.parse_args()
     started = time.perf_counter()
-    measured = study(options.pairs, GateConfig())
+    measured = (apart if options.ends == "apart" else study)(options.pairs, GateConfig())
     print(f"{time.perf_counter() - started:.0f} s, seed {SEED}")
     if options.json:
         options.json.write_text(json.dumps(measured, indent=1, allow_nan=False) + "\n")

@@ -104,7 +104,7 @@ def obstacle(found: Evidence, config: JudgingConfig) -> str:
         return unknown_losses(pairs)
     if not found.effects:
         return "no window has a loss under both models, as their histories never change but for rounding error"
-    whole, cutoffs = found.effects[0], pairs.windows["date"].n_unique()
+    whole, cutoffs = found.effects[0], pairs.cutoffs
     needed = fewest_cutoffs(whole.series, config.level, pairs.lags)
     if cutoffs >= needed or sameness(pairs, config):
         return ""
@@ -164,7 +164,7 @@ def check_segments(effects: Sequence[Effect], config: GateConfig) -> Check:
 def in_words(effect: Effect, pairs: Pairs, config: JudgingConfig) -> str:
     """The effect over all series, e.g. `the SQL of full is 7.2% lower than that of SeasonalNaive over 9 series ...`."""
     direction = "lower" if effect.gain >= 0 else "higher"
-    size = f"{counted(effect.series, 'series')} and {counted(pairs.windows['date'].n_unique(), 'cutoff')}"
+    size = f"{counted(effect.series, 'series')} and {counted(pairs.cutoffs, 'cutoff')}"
     return (
         f"the {config.metric} of {pairs.challenger} is {percent(abs(effect.gain))} {direction} than that of "
         f"{pairs.champion} over {size}"

@@ -14,6 +14,7 @@ from rnn_model.artefact import open_checked
 from rnn_model.config import DECILES
 from rnn_model.errors import ConfigError
 from tasks.metrics import KEYS, MEDIAN, quantile_loss
+from tasks.significance import effective_cutoffs
 from tasks.terminal import counted
 
 
@@ -38,6 +39,13 @@ class Pairs:
     unknown: pl.DataFrame  # unique_id, cutoff, champion, challenger: whether each has a loss; one has not
     left_out: int  # windows whose history has no scale (`tasks.scale`), for either model
     lags: int  # later dates that a window overlaps
+
+    @property
+    def cutoffs(self) -> int:
+        """Dates that count: how many equally filled ones tell as much as these, whole ones (`effective_cutoffs`)."""
+        part = self.windows.with_columns(part=1 / pl.len().over("unique_id")).group_by("date").agg(pl.col("part").sum())
+        weights = part["part"].to_numpy() / part["part"].sum()
+        return int(effective_cutoffs(weights))
 
 
 def read_scored(folder: Path, model: str, fingerprint: str, name: str | None = None) -> Scored:

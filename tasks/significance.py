@@ -42,6 +42,24 @@ def shares(losses: Floats) -> Floats:
     return np.asarray(np.where(known, losses, 0.0) / np.maximum(known.sum(-1, keepdims=True), 1))
 
 
+def date_weights(losses: Floats) -> Floats:
+    """The part of each cutoff in the sum of losses (N, S, C): (N, C), each row sums to 1.
+
+    Every series counts once, shared evenly among its own cutoffs. Where all have the same cutoffs, these weigh alike.
+    """
+    known = ~np.isnan(losses)
+    each = (known / np.maximum(known.sum(-1, keepdims=True), 1)).sum(1)
+    return np.asarray(each / np.maximum(each.sum(-1, keepdims=True), 1e-300))
+
+
+def effective_cutoffs(weights: Floats) -> Floats:
+    """How many equally filled cutoffs tell as much as these (..., C): 1 / sum of squared weights (Kish 1965).
+
+    12 series cut on 3 days and one that is cut on 3 others have 3.5 of them, not 6.
+    """
+    return np.asarray((1 / (weights**2).sum(-1)).round(6))
+
+
 def relative_gain(champion: Floats, challenger: Floats) -> Floats:
     """1 - challenger / champion of summed losses; 0 where both are 0, WORST where only the champion's is."""
     ratio = np.divide(challenger, champion, out=np.full_like(champion, np.inf), where=champion > 0)
@@ -62,13 +80,15 @@ def p_value(
     Diebold-Mariano test over cutoffs, which series that suit a model would mislead; and a test that allows for both.
     Fewer series than `fewest_series` are taken as given, and cutoffs alone decide.
     """
-    difference = shares(champion) - shares(challenger)
+    difference, weights = shares(champion) - shares(challenger), date_weights(champion)
     _, series, cutoffs = difference.shape
-    p = diebold_mariano(difference.sum(1), lags)
+    p = diebold_mariano(difference.sum(1), lags, weights)
     if series < fewest_series(level):
         return p
     flipped = sign_flip(difference.sum(2), resamples, rng)
-    return flipped if cutoffs == 1 else np.maximum(np.maximum(p, flipped), two_ways(difference, lags))
+    if cutoffs == 1:
+        return flipped
+    return np.maximum(np.maximum(p, flipped), two_ways(difference, lags, ~np.isnan(champion)))
 
 
 def sign_flip(difference: Floats, resamples: int, rng: np.random.Generator) -> Floats:
@@ -89,31 +109,31 @@ def sign_flip(difference: Floats, resamples: int, rng: np.random.Generator) -> F
     return (hits + 1) / (resamples + 1)
 
 
-def diebold_mariano(difference: Floats, lags: int) -> Floats:
-    """One-sided p (N,) that the mean of differences (N, C) over time is not above 0.
+def diebold_mariano(difference: Floats, lags: int, weights: Floats | None = None) -> Floats:
+    """One-sided p (N,) that the mean of differences (N, C) over time is not above 0; `weights` as `date_weights`.
 
     Diebold and Mariano (1995), by `error_in_time`. Without overlap it is Student's test, as Harvey, Leybourne and
     Newbold (1997) correct theirs. `lags`: later cutoffs that one forecast window overlaps, h - 1 of the papers.
     Fewer cutoffs than `fewest_for_blocks`, and an error of 0 over differences that do vary, say nothing: 1.
     """
-    if difference.shape[1] < fewest_for_blocks(lags):
-        return np.ones(len(difference))
+    weights = alike(difference) if weights is None else weights
     total, size = difference.sum(1), np.abs(difference).max(1)
-    error, freedom = error_in_time(difference, lags)
-    steady = np.ptp(difference, axis=1) <= 1e-12 * size  # the same gain at every cutoff, but for rounding
-    unseen = ~steady & (error <= 1e-10 * size)
+    error, freedom = error_in_time(difference, lags, weights)
+    uneven = np.abs(difference - total[:, None] * weights).max(1)
+    steady = uneven <= 1e-12 * size  # the same gain at every cutoff, but for rounding
+    unseen = ~steady & (error <= 1e-10 * size) | (effective_cutoffs(weights) < fewest_for_blocks(lags))
     return np.where(unseen, 1.0, upper_tail(total, np.where(steady, 0.0, error), freedom))
 
 
-def two_ways(difference: Floats, lags: int) -> Floats:
+def two_ways(difference: Floats, lags: int, known: NDArray[np.bool_] | None = None) -> Floats:
     """One-sided p (N,) that the sum of differences (N, S, C) is not above 0, where series and cutoffs are both chance.
 
     The variance is that over series, and that over cutoffs as far as series move together: what each does alone lies
     in the first (Cameron, Gelbach and Miller 2011). Degrees of freedom after Satterthwaite.
     """
-    series = difference.shape[1]
-    together, freedom = error_in_time(difference.sum(1), lags)
-    alone, _ = error_in_time(difference, lags)  # (N, S)
+    series, known = difference.shape[1], np.ones(difference.shape, dtype=bool) if known is None else known
+    together, freedom = error_in_time(difference.sum(1), lags, date_weights(np.where(known, 0.0, np.nan)))
+    alone = errors_alone(difference, known, lags)
     by_series = series * difference.sum(2).var(1, ddof=1)
     by_time = np.maximum(together**2 - (alone**2).sum(1), 0)
     variance = by_series + by_time
@@ -128,21 +148,60 @@ def upper_tail(total: Floats, error: Floats, freedom: Floats | float) -> Floats:
     return np.asarray(stats.t.sf(statistic, freedom))
 
 
-def error_in_time(values: Floats, lags: int) -> tuple[Floats, float]:
-    """Standard error of the sum of values (..., C) over time, and its degrees of freedom.
+def errors_alone(difference: Floats, known: NDArray[np.bool_], lags: int) -> Floats:
+    """Standard error in time of each series' own sum, (N, S), over the cutoffs it has; 0 where it has but one."""
+    _, series, cutoffs = difference.shape
+    values, own = difference.reshape(-1, cutoffs), known.reshape(-1, cutoffs)
+    error = np.zeros(len(values))
+    patterns, places = np.unique(own, axis=0, return_inverse=True)
+    for number, pattern in enumerate(patterns):
+        if pattern.sum() > 1:
+            rows = places.ravel() == number
+            error[rows] = error_in_time(values[rows][:, pattern], lags)[0]
+    return error.reshape(-1, series)
+
+
+def alike(values: Floats) -> Floats:
+    """Equal weights of the cutoffs of values (N, C)."""
+    return np.full_like(values, 1 / values.shape[-1])
+
+
+def error_in_time(values: Floats, lags: int, weights: Floats | None = None) -> tuple[Floats, Floats]:
+    """Standard error of the sum of values (N, C) over time, and its degrees of freedom, (N,) each.
+
+    What counts is how far a cutoff lies from its part of the sum: from its weight (N, C) times the sum. So a cutoff of
+    one series among a hundred is no evidence of its own. Where all weigh alike (none given), it is the distance from
+    the mean.
 
     The equal-weighted cosine estimator of Lazarus, Lewis, Stock and Watson (2018): the squares of the first
     0.4 C^(2/3) cosine coefficients, never negative. Windows that overlap make those smaller than the mean's own; by
     how much is known, where correlation falls evenly to 0 over `lags` + 1 cutoffs, and is made good, and no more
     coefficients count than C holds windows apart. Without overlap all C - 1 count: the usual standard error.
     """
-    n = values.shape[-1]
-    count = max(1, min(round(0.4 * n ** (2 / 3)), n // (lags + 1))) if lags else n - 1
-    seen = fft.dct(values, norm="ortho")[..., 1 : count + 1]
-    expected = fft.dctn(linalg.toeplitz(np.maximum(0, 1 - np.arange(n) / (lags + 1))), norm="ortho")
-    kept = expected[1 : count + 1, 1 : count + 1]
-    variance = n * (seen**2).sum(-1) * expected[0, 0] / np.trace(kept)
-    return np.sqrt(variance), float(np.trace(kept) ** 2 / (kept**2).sum())
+    weights = alike(values) if weights is None else weights
+    apart = values - values.sum(-1, keepdims=True) * weights
+    error, freedom = np.zeros(len(values)), np.ones(len(values))
+    ways, places = np.unique(weights, axis=0, return_inverse=True)
+    for number, way in enumerate(ways):
+        rows = places.ravel() == number
+        count, factor, degrees = _error_factor(way, lags)
+        seen = fft.dct(apart[rows], norm="ortho")[:, 1 : count + 1]
+        error[rows], freedom[rows] = np.sqrt(factor * (seen**2).sum(-1)), degrees
+    return error, freedom
+
+
+def _error_factor(weights: Floats, lags: int) -> tuple[int, float, float]:
+    """Of weights (C,): how many cosines count, by how much their squares fall short of the sum's variance, and their
+    degrees of freedom (Satterthwaite), where shocks are common to the series of a cutoff."""
+    n, whole = len(weights), float(effective_cutoffs(weights))
+    count = max(1, min(round(0.4 * whole ** (2 / 3)), int(whole // (lags + 1)))) if lags else n - 1
+    overlap = linalg.toeplitz(np.maximum(0, 1 - np.arange(n) / (lags + 1)))
+    distance = np.diag(weights) - np.outer(weights, weights)
+    kept = fft.dctn(distance @ overlap @ distance.T, norm="ortho")[1 : count + 1, 1 : count + 1]
+    trace = float(np.trace(kept))
+    if trace <= 0:  # one cutoff holds everything
+        return count, 0.0, 1.0
+    return count, float(weights @ overlap @ weights) / trace, trace**2 / float((kept**2).sum())
 
 
 def gain_interval(
@@ -156,20 +215,22 @@ def gain_interval(
     exchanged, linearised at the observed losses, so that no draw divides by a sum near 0.
     Over fewer cutoffs than `fewest_for_blocks` it is unknown, from WORST to 1: chance in time cannot be seen.
     """
-    old, new = shares(champion), shares(challenger)
-    _, series, cutoffs = old.shape
+    old, new, weights = shares(champion), shares(challenger), date_weights(champion)
+    series = old.shape[1]
     gain = relative_gain(old.sum((1, 2)), new.sum((1, 2)))
-    if cutoffs < fewest_for_blocks(lags):
+    unknown = effective_cutoffs(weights) < fewest_for_blocks(lags)
+    if unknown.all():
         return np.full_like(gain, WORST), np.ones_like(gain)
     influence = parts(old) - parts(new)  # sums to 0
-    error, freedom = error_in_time(influence.sum(1), lags)
-    drawn = rng.standard_t(freedom, resamples)[:, None] * error  # (R, N)
+    error, freedom = error_in_time(influence.sum(1), lags, weights)
+    drawn = rng.standard_t(freedom, (resamples, len(gain))) * error  # (R, N)
     if series >= fewest_series(level):
         counts = rng.multinomial(series, np.full(series, 1 / series), resamples)
         drawn += (counts @ influence.sum(2).T) * widening(series, level)
     below, above = np.quantile(drawn, (level, 1 - level), axis=0)
     low, high = (1 - (1 - gain) * np.exp(-np.clip(end, -50, 50)) for end in (below, above))
-    return np.clip(low, WORST, gain), np.maximum(high, gain)
+    low, high = np.clip(low, WORST, gain), np.maximum(high, gain)
+    return np.where(unknown, WORST, low), np.where(unknown, 1.0, high)
 
 
 def parts(losses: Floats) -> Floats:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.gate_study import Cell, Gate, as_if_apart, by_series_alone, promoted, simulate
+from benchmarks.gate_study import APART_WINDOWS, ENDS, Cell, Gate, as_if_apart, by_series_alone, promoted, simulate
 from tasks.config import GateConfig
 from tasks.significance import sign_flip
 
@@ -58,6 +58,21 @@ def test_overlap_promotes_no_more_equal_models_than_declared(
 ) -> None:
     cell = Cell(series, cutoffs, shocks, horizon=8, step=step)
     assert overlapping_mistakes(promoted, cell) <= ALLOWED
+
+
+@pytest.mark.parametrize("shocks", [False, True])
+@pytest.mark.parametrize("ends", ENDS)
+@pytest.mark.parametrize("cutoffs", [3, 12])
+def test_series_that_end_apart_promote_no_more_equal_models_than_declared(
+    cutoffs: int, ends: str, shocks: bool
+) -> None:
+    assert overlapping_mistakes(promoted, Cell(20, cutoffs, shocks, 0.0, *APART_WINDOWS, ends)) <= ALLOWED
+
+
+@pytest.mark.parametrize("ends", ["closed", "halves", "spread"])
+def test_a_gain_is_found_though_series_end_apart(ends: str) -> None:
+    cell = Cell(100, 3, False, 0.2, *APART_WINDOWS, ends)
+    assert promoted(*simulate(cell, 100, rng(9)), CONFIG, rng(8), cell.lags).mean() > 0.8
 
 
 @pytest.mark.parametrize("series", [1, 30])

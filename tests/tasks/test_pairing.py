@@ -16,7 +16,7 @@ from tasks.config import GateConfig
 from tasks.effects import effects_table, lay_out
 from tasks.frequency import grid_time, parse_frequency
 from tasks.handles import Effect
-from tasks.pairing import Scored, date_windows, pair
+from tasks.pairing import Pairs, Scored, date_windows, pair
 
 # ---- the same windows, or no comparison
 
@@ -70,6 +70,19 @@ def test_cutoffs_on_the_same_days_are_dates() -> None:
 
 def test_series_that_end_on_other_days_share_the_nearest_dates() -> None:
     assert pairs_of({"a": [10, 14, 18], "b": [9, 13, 17]}, horizon=4) == ([0, 1, 2, 0, 1, 2], 1)
+
+
+@pytest.mark.parametrize(("closed", "dates", "counted"), [(0, 3, 3), (1, 6, 3), (6, 6, 5), (12, 6, 6)])
+def test_cutoffs_that_few_series_have_hardly_count(closed: int, dates: int, counted: int) -> None:
+    parts = [
+        {"unique_id": f"s{n:02d}", "cutoff": DAY + timedelta(days=cut), "date": cut, "champion": 1.0, "challenger": 1.0}
+        for n in range(12 + closed)
+        for cut in (range(3) if n < closed else range(3, 6))
+    ]
+    none = pl.DataFrame()
+    pairs = Pairs("a", "b", windows=pl.DataFrame(parts), steps=none, unknown=none, left_out=0, lags=0)
+    assert pairs.windows["date"].n_unique() == dates
+    assert pairs.cutoffs == counted
 
 
 def test_windows_longer_than_the_step_overlap_later_dates() -> None:

@@ -10,7 +10,9 @@ from scipy import stats
 from tasks.config import GateConfig
 from tasks.significance import (
     WORST,
+    date_weights,
     diebold_mariano,
+    effective_cutoffs,
     error_in_time,
     fewest_cutoffs,
     fewest_series,
@@ -117,7 +119,7 @@ def test_the_error_in_time_is_the_mean_square_of_few_cosines_made_good_for_overl
     correlation = np.clip(1 - apart / (lags + 1), 0, 1)
     rows = np.array([cosines(unit, count) for unit in np.eye(cutoffs)]).T  # (count, C)
     known = rows @ correlation @ rows.T
-    error, freedom = error_in_time(values, lags)
+    (error,), (freedom,) = error_in_time(values[None], lags)
     assert error**2 == pytest.approx((cosines(values, count) ** 2).sum() * correlation.sum() / np.trace(known))
     assert freedom == pytest.approx(np.trace(known) ** 2 / np.trace(known @ known))
 
@@ -134,7 +136,7 @@ def test_without_overlap_the_error_in_time_is_the_usual_one() -> None:
     values = rng().normal(size=(4, 9))
     error, freedom = error_in_time(values, 0)
     assert error == pytest.approx(9 * stats.sem(values, axis=1))
-    assert freedom == pytest.approx(8)
+    assert freedom == pytest.approx([8] * 4)
 
 
 def test_without_overlap_it_is_students_test() -> None:
@@ -145,7 +147,7 @@ def test_without_overlap_it_is_students_test() -> None:
 
 def test_differences_that_the_cosines_cannot_see_are_no_evidence() -> None:
     symmetric = [3.0, 1.0, 2.0, 1.0, 3.0]  # the one cosine over 5 cutoffs falls from 0.95 to -0.95
-    assert error_in_time(np.array(symmetric), 1)[0] == pytest.approx(0, abs=1e-12)
+    assert error_in_time(np.array([symmetric]), 1)[0][0] == pytest.approx(0, abs=1e-12)
     assert diebold_mariano(np.array([symmetric]), lags=1)[0] == 1
 
 
@@ -156,6 +158,71 @@ def test_windows_that_all_overlap_are_no_evidence() -> None:
 def test_the_same_gain_at_every_cutoff_is_evidence_and_the_same_loss_is_none() -> None:
     steady = np.array([[0.1] * 9, [-0.1] * 9, [0.0] * 9])
     assert [diebold_mariano(steady, lags).tolist() for lags in (0, 1)] == [[0, 1, 1]] * 2
+
+
+# ---- series that end apart
+
+
+def ragged(*ends: tuple[int, int], dates: int, gain: float = 0.0, spread: float = 0.1) -> tuple[Array, Array]:
+    """Losses (1, S, C) of two models: (how many, first date) of series of 3 cutoffs; the second lower by `gain`."""
+    rows = []
+    for number, first in ends:
+        block = np.full((number, dates), np.nan)
+        block[:, first : first + 3] = np.exp(spread * rng(first).normal(size=(number, 3)))
+        rows.append(block)
+    champion = np.concatenate(rows)[None]
+    return champion, champion * (1 - gain) * np.exp(spread * rng(1).normal(size=champion.shape))
+
+
+def test_equal_ends_give_every_cutoff_the_same_weight() -> None:
+    weights = date_weights(np.ones((1, 4, 5)))
+    assert weights == pytest.approx(np.full((1, 5), 0.2))
+    assert effective_cutoffs(weights) == pytest.approx([5])
+
+
+def test_the_cutoffs_of_one_series_among_thirteen_are_hardly_any() -> None:
+    champion, _ = ragged((1, 0), (12, 3), dates=6)
+    weights = date_weights(champion)[0]
+    assert weights == pytest.approx(np.array([1, 1, 1, 12, 12, 12]) / 39)
+    assert effective_cutoffs(weights) == pytest.approx(39**2 / (3 + 3 * 144))
+
+
+def test_a_series_weighs_once_however_many_cutoffs_it_has() -> None:
+    champion = np.array([[[1.0, np.nan], [1.0, 1.0]]])
+    assert date_weights(champion)[0] == pytest.approx([0.75, 0.25])
+
+
+def test_a_gain_that_is_the_same_on_every_date_is_no_chance_however_the_dates_are_filled() -> None:
+    champion = np.where(np.isnan(ragged((3, 0), (9, 2), dates=5)[0]), np.nan, 1.0)
+    assert diebold_mariano((shares(champion) - shares(0.9 * champion)).sum(1), 0, date_weights(champion)) == [0]
+
+
+def test_the_error_of_uneven_dates_by_hand() -> None:
+    # weights 3/4 and 1/4, values 1 and 1, so the second is 1/2 above its part of 2 and the first 1/2 below.
+    # shocks e of the dates: 3/4 e1 + 1/4 e2 has variance 10/16; the distances are 3/16 (e1 - e2) and its negative,
+    # whose squares sum to 9/64 on average; so 1/2 is made good by (10/16) / (9/64) = 40/9; 1 degree
+    (error,), (freedom,) = error_in_time(np.array([[1.0, 1.0]]), 0, np.array([[0.75, 0.25]]))
+    assert error == pytest.approx(np.sqrt(0.5 * 40 / 9))
+    assert freedom == pytest.approx(1)
+
+
+@pytest.mark.parametrize("ends", [[(1, 0), (12, 3)], [(6, 0), (7, 3)], [(4, 0), (4, 1), (4, 2), (4, 3)]])
+def test_the_error_of_uneven_dates_is_right_on_average_under_common_shocks(ends: list[tuple[int, int]]) -> None:
+    champion, _ = ragged(*ends, dates=6)
+    weights = date_weights(champion)
+    sums = weights * rng(5).normal(size=(20_000, 6))  # what a shock of each date does to the series that have it
+    error, _ = error_in_time(sums, 0, np.broadcast_to(weights, sums.shape))
+    assert (error**2).mean() == pytest.approx(sums.sum(1).var(), rel=0.05)
+
+
+@pytest.mark.parametrize("gain", [0.0, 0.02, 0.05, 0.1, 0.3])
+@pytest.mark.parametrize("ends", [[(1, 0), (12, 3)], [(5, 0), (5, 1), (5, 2), (5, 4)]])
+def test_the_test_in_time_and_the_interval_tell_the_same_story(ends: list[tuple[int, int]], gain: float) -> None:
+    champion, challenger = ragged(*ends, dates=7, gain=gain)
+    few = champion[:, :4], challenger[:, :4]  # of four series time alone is chance
+    p = p_value(*few, 0, 0.05, rng(), 2000)[0]
+    low = gain_interval(*few, 0, 0.05, rng(), 4000)[0][0]
+    assert (p <= 0.05) == (low > 0) or abs(p - 0.05) < 0.02
 
 
 def test_two_ways_by_hand() -> None:
