@@ -22,6 +22,7 @@ from tasks.series_config import TargetConfig
 
 NO_SERIES = {  # commands without series of their own
     "doctor": "looks at an installation, reads no data",
+    "sync": "sends what was kept of runs",
     "down": "ends servers",
     "leaderboard": "a benchmark: the last rows of each set are its test by definition",
     "replay": "as of when the run was that is replayed",

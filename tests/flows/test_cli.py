@@ -15,7 +15,7 @@ import pytest
 
 from flows.cli import COMMANDS, ENDING, command_class, main, run
 
-WITHOUT_TARGET = ("doctor", "pretrain", "leaderboard", "replay", "rollback", "services", "down")
+WITHOUT_TARGET = ("doctor", "sync", "pretrain", "leaderboard", "replay", "rollback", "services", "down")
 MONTHS = pl.datetime_range(pl.datetime(2010, 1, 1), pl.datetime(2014, 12, 1), "1mo", eager=True)
 TINY = [
     *("--model.width", "8", "--model.num_layers", "1", "--model.context", "32", "--model.patch", "4"),
