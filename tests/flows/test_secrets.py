@@ -136,6 +136,7 @@ def test_no_configuration_file_shows_or_stores_a_secret(
     assert silent(2, "forecast", "--config", str(file)).startswith("carryover: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value", "code"),
     [
@@ -185,6 +186,7 @@ def test_no_error_of_a_library_shows_or_stores_a_secret(
     silent(code, "run")
 
 
+@pytest.mark.slow
 def test_a_whole_command_leaves_no_secret_in_any_store(tmp_path: Path) -> None:
     """Its own Prefect and MLflow, with secrets in the environment that libraries could show, and a run that fails."""
     home, prefect = tmp_path / "home", tmp_path / "prefect"

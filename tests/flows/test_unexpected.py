@@ -83,6 +83,7 @@ def test_an_output_place_that_is_closed_is_refused_before_the_work(
     assert "closed to this user" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_nothing_of_prefect_speaks_after_the_last_line() -> None:
     """Its threads end after the command, and tell at length what a lost server did not take."""
     program = "import flows.cli, logging; print(logging.getLogger('prefect._internal.concurrency').getEffectiveLevel())"

@@ -92,6 +92,7 @@ def test_a_server_that_comes_back_in_mid_run_has_every_point_once_and_in_order(
     assert kept_words() == ""
 
 
+@pytest.mark.slow
 def test_a_server_that_stays_away_leaves_everything_to_sync_and_the_run_ends_in_time(
     door: Door, config: TrackingConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str], data_folder: Path
 ) -> None:
@@ -129,6 +130,7 @@ def test_a_server_that_stays_away_leaves_everything_to_sync_and_the_run_ends_in_
     assert not (data_folder / "spool").exists()
 
 
+@pytest.mark.slow
 def test_a_part_of_a_run_waits_for_a_server_that_is_being_restarted(door: Door, config: TrackingConfig) -> None:
     with tracked(config, "restart", "night", {}) as run:
         door.shut()
@@ -154,6 +156,7 @@ def test_a_part_that_cannot_be_opened_ends_the_run_truthfully_and_in_time(door: 
     assert stored.data.metrics == {"loss": 1.0}
 
 
+@pytest.mark.slow
 def test_a_kill_between_the_sending_and_the_dropping_sends_again_what_changes_nothing(
     door: Door, config: TrackingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +177,7 @@ def test_a_kill_between_the_sending_and_the_dropping_sends_again_what_changes_no
     assert history(MlflowClient(door.uri), run.run_id, "loss") == [(0, 0.0), (1, 1.0), (2, 2.0)]
 
 
+@pytest.mark.slow
 def test_two_that_sync_at_once_send_every_point_once(door: Door, config: TrackingConfig, data_folder: Path) -> None:
     with tracked(config, "twice", "night", {}) as run:
         door.shut()
@@ -189,6 +193,7 @@ def test_two_that_sync_at_once_send_every_point_once(door: Door, config: Trackin
     assert not (data_folder / "spool").exists()
 
 
+@pytest.mark.slow
 def test_a_run_whose_command_still_runs_is_left_to_it(door: Door, config: TrackingConfig) -> None:
     with tracked(config, "alive", "night", {}) as run:
         door.shut()
@@ -277,6 +282,7 @@ def lose(database: Path, *run_ids: str) -> None:
                 connection.execute(f"DELETE FROM {table} WHERE run_uuid = ?", (run_id,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer",
     [

@@ -53,6 +53,7 @@ def test_every_client_goes_to_this_machine_directly_and_elsewhere_through_the_pr
     assert requests.utils.get_environ_proxies("https://mlflow.corp")["https"] == DEAD
 
 
+@pytest.mark.slow
 def test_a_flow_on_the_embedded_server_runs_behind_a_dead_proxy(tmp_path: Path) -> None:
     """Called from Python, without the command line."""
     script = (

@@ -126,6 +126,7 @@ def test_a_first_start_waits_for_another_one(tmp_path: Path) -> None:
     assert process.wait(120) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.1, 0.4, 0.9, 1.6, 2.5])
 def test_a_kill_in_a_first_start_leaves_what_the_next_start_uses(tmp_path: Path, seconds: float) -> None:
     database = tmp_path / "mlflow.db"
