@@ -2,12 +2,15 @@
 
 import csv
 import glob
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
 
-from rnn_model.errors import DataError
+from rnn_model.artefact import sha256_file
+from rnn_model.errors import BusyError, DataError
 from tasks.columns import map_columns
+from tasks.handles import DataFile
 from tasks.ids import Part
 from tasks.quotes import QUOTE, Break, check_quotes, refuse_breaks
 from tasks.series_config import SeriesConfig
@@ -27,6 +30,46 @@ def expand(pattern: str) -> list[Path]:
     for path in paths:
         known_kind(str(path))
     return paths
+
+
+def described(paths: Sequence[Path]) -> tuple[DataFile, ...]:
+    """Name, digest and size of each file."""
+    return tuple(DataFile(name=path.name, sha256=sha256_file(path), size=path.stat().st_size) for path in paths)
+
+
+def read_files(pattern: str, config: SeriesConfig) -> tuple[list[Part], tuple[DataFile, ...]]:
+    """What every file of a path or glob is read into, and what the files were.
+
+    Raises BusyError (75) where one of them changes, comes or goes meanwhile: half of a file is no data set.
+    """
+    paths = expand(pattern)
+    before = marks(paths)
+    try:
+        files = described(paths)
+        parts = [read_file(path, config) for path in paths]
+    except (OSError, DataError):
+        refuse_changed(pattern, before)
+        raise
+    refuse_changed(pattern, before)
+    return parts, files
+
+
+def marks(paths: Sequence[Path]) -> dict[Path, tuple[int, int, int]]:
+    """By what a changed file is told from the same one: number, size and time of its last change."""
+    found = {path: path.stat() for path in paths if path.exists()}
+    return {path: (stat.st_ino, stat.st_size, stat.st_mtime_ns) for path, stat in found.items()}
+
+
+def refuse_changed(pattern: str, before: Mapping[Path, tuple[int, int, int]]) -> None:
+    """Raise BusyError where the files of a path or glob are not what they were."""
+    literal = Path(pattern).is_file()
+    now = marks([Path(pattern)] if literal else [Path(p) for p in glob.glob(pattern, recursive=True)])
+    now = {path: mark for path, mark in now.items() if path.is_file()}
+    changed = sorted({*before, *now} - {path for path in before if now.get(path) == before[path]})
+    if changed:
+        raise BusyError(
+            f"{changed[0]}: changed while it was read; wait until its writer has finished, then run it again"
+        )
 
 
 def known_kind(path: str) -> str:

@@ -20,6 +20,14 @@ class Run(Section):
     name: str = Field(description="name shown in the UI")
 
 
+class DataFile(Section):
+    """One file that was read."""
+
+    name: str = Field(description="its name without folders")
+    sha256: str
+    size: int = Field(description="bytes")
+
+
 class Dataset(Section):
     """Series in long format on disk: data.parquet with unique_id, ds, y."""
 
@@ -39,6 +47,7 @@ class Dataset(Section):
     )
     labels: Path | None = Field(None, description="unique_id, label of columns.segment; none: there is no such column")
     notes: tuple[str, ...] = Field((), description="what a person has to know of how the rows were read, one line each")
+    files: tuple[DataFile, ...] = Field((), description="the local files that held the rows, as they were then")
 
     @property
     def data(self) -> Path:

@@ -10,15 +10,16 @@ from rnn_model.errors import DataError
 from tasks.clock import UTC, check_days, join_clocks, settle
 from tasks.config import home
 from tasks.contract import content_fingerprint, known_rows
-from tasks.files import expand, read_file
+from tasks.files import read_files
 from tasks.frequency import parse_frequency, parse_moment
-from tasks.handles import Dataset
+from tasks.handles import DataFile, Dataset
 from tasks.ids import Part, joined
 from tasks.labels import labels_of, publish_labels
 from tasks.objects import read_objects
 from tasks.query import read_query
 from tasks.repeats import localised, resolved
 from tasks.series_config import SeriesConfig
+from tasks.sources import source_notes
 from tasks.step import step
 from tasks.values import NAMES
 
@@ -29,15 +30,18 @@ class Rows(NamedTuple):
     frame: pl.DataFrame  # unique_id (text), ds (microseconds without a zone), y (float), perhaps label, instant; sorted
     zone: str | None  # of the times
     notes: tuple[str, ...]  # what a person has to know of how they were read
+    files: tuple[DataFile, ...]  # the local ones that held them
 
 
 @step
 def ingest(config: SeriesConfig, name: str) -> Dataset:
     """Read what the config names and publish the rows under data/raw.
 
-    Raises DataError (65), and what `read_objects` and `read_query` raise for servers.
+    Raises DataError (65), BusyError (75) for a file that changes meanwhile, and what `read_objects` and `read_query`
+    raise for servers.
     """
-    return ingest_files(config, name, home() / "raw")
+    made = ingest_files(config, name, home() / "raw")
+    return made.model_copy(update={"notes": (*source_notes(config), *made.notes)})
 
 
 def ingest_files(config: SeriesConfig, name: str, root: Path) -> Dataset:
@@ -71,6 +75,7 @@ def ingest_files(config: SeriesConfig, name: str, root: Path) -> Dataset:
         timezone=rows.zone,
         labels=labels,
         notes=rows.notes + said,
+        files=rows.files,
     )
 
 
@@ -79,7 +84,7 @@ def read_rows(config: SeriesConfig) -> Rows:
 
     Raises DataError where there is none, or where the times are of no one kind.
     """
-    parts, frequency = read_parts(config), parse_frequency(str(config.freq))
+    (parts, files), frequency = read_parts(config), parse_frequency(str(config.freq))
     clock = join_clocks([part.clock for part in parts], config.where, config.section, config.timezone)
     parts, doubled = in_utc(parts, config) if config.timezone and not frequency.by_day else (parts, ())
     frame, notes = joined(parts)
@@ -90,7 +95,7 @@ def read_rows(config: SeriesConfig) -> Rows:
         of_zone += check_days(frame, clock, config.where, config.section, config.timezone)
     order = NAMES if config.duplicates == "refuse" else NAMES[:2]
     told = tuple(note for part in parts for note in part.notes) + notes + of_zone + doubled
-    return Rows(frame.sort(order, maintain_order=True), zone, told)
+    return Rows(frame.sort(order, maintain_order=True), zone, told, files)
 
 
 def check_clocks(source: Dataset, target: Dataset) -> None:
@@ -119,10 +124,10 @@ def in_utc(parts: list[Part], config: SeriesConfig) -> tuple[list[Part], tuple[s
     return [part for part in parts if not part.clock.local] + [whole], notes
 
 
-def read_parts(config: SeriesConfig) -> list[Part]:
-    """What a query gives, or every object or file of a path."""
+def read_parts(config: SeriesConfig) -> tuple[list[Part], tuple[DataFile, ...]]:
+    """What a query gives, or every object or file of a path; and the local files."""
     if config.query is not None:
-        return [read_query(config)]
+        return [read_query(config)], ()
     if config.address is not None:
-        return read_objects(config.address, config)
-    return [read_file(path, config) for path in expand(str(config.path))]
+        return read_objects(config.address, config), ()
+    return read_files(str(config.path), config)

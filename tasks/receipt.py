@@ -11,13 +11,13 @@ import polars as pl
 from pydantic import Field
 from pydantic_core import to_jsonable_python
 
-from rnn_model.artefact import digest_json, open_checked, publish, read_manifest, sha256_file
+from rnn_model.artefact import digest_json, open_checked, publish, read_manifest
 from rnn_model.checkpoint import read_record
 from rnn_model.config import DECILES, Section
 from rnn_model.errors import IntegrityError
 from tasks.config import PROJECT, home
-from tasks.files import expand
-from tasks.handles import Contender, Decision, Evaluation, Model, Products, Run
+from tasks.files import described, expand
+from tasks.handles import Contender, DataFile, Decision, Evaluation, Model, Products, Run
 from tasks.machine import Environment, environment
 from tasks.series_config import SeriesConfig
 from tasks.step import flow_name, in_flow_run, step
@@ -26,14 +26,6 @@ from tasks.tracking import finite, log_table, set_tags
 FORMAT = 1
 RECEIPT, TAG = "receipt.json", "carryover.receipt"  # the artefact, and the tag with its digest
 READ = ("source", "target")  # sections that may name files
-
-
-class DataFile(Section):
-    """One file that was read."""
-
-    name: str = Field(description="its name without folders")
-    sha256: str
-    size: int = Field(description="bytes")
 
 
 class Stage(Section):
@@ -81,7 +73,10 @@ def open_receipt(sections: Mapping[str, Any], run: Run) -> Receipt:
 def close_receipt(opened: Receipt, products: Products, run: Run) -> Receipt:
     """The receipt with what came out: under data/receipts, and on the run, whose tag holds its digest."""
     champion = products.decision.address if products.decision else None
-    receipt = opened.model_copy(update={"champion": champion, "stages": stages_of(products)})
+    files = opened.files
+    if products.validated is not None and "target" in files:  # as they were when their rows were taken
+        files = files | {"target": products.validated.dataset.files}
+    receipt = opened.model_copy(update={"champion": champion, "stages": stages_of(products), "files": files})
     save_receipt(receipt)
     log_receipt(receipt, run)
     return receipt
@@ -129,8 +124,7 @@ def read_receipt(content: Mapping[str, Any], digest: str | None, where: str) -> 
 
 def files_of(config: SeriesConfig) -> tuple[DataFile, ...]:
     """The local files a section reads, by name and content. Raises DataError where there is none."""
-    paths = [] if config.path is None or config.address else expand(config.path)
-    return tuple(DataFile(name=p.name, sha256=sha256_file(p), size=p.stat().st_size) for p in paths)
+    return described([] if config.path is None or config.address else expand(config.path))
 
 
 def without_project(value: Any) -> Any:

@@ -19,11 +19,11 @@ from rnn_model.errors import CarryoverError, ConfigError, DataError, IntegrityEr
 from tasks.archive import Record, recall
 from tasks.config import BASE, NOTHING, TrackingConfig
 from tasks.connection import OWN
-from tasks.handles import Run
+from tasks.handles import DataFile, Run
 from tasks.machine import THREADS, TORCHRUN, environment, import_path
 from tasks.progress import show_table
 from tasks.query import from_block
-from tasks.receipt import READ, RECEIPT, TAG, DataFile, Receipt, files_of, read_receipt
+from tasks.receipt import READ, RECEIPT, TAG, Receipt, files_of, read_receipt
 from tasks.sameness import StageVerdict, changes, in_one_line, same_receipt
 from tasks.series_config import BLOCK, SeriesConfig, SourceConfig, TargetConfig
 from tasks.step import step

@@ -8,8 +8,9 @@ from pydantic import Field
 
 from rnn_model.config import Section
 from rnn_model.errors import DataError
+from tasks.handles import DataFile
 from tasks.machine import Environment
-from tasks.receipt import DataFile, Receipt, Stage
+from tasks.receipt import Receipt, Stage
 from tasks.terminal import counted
 
 ROUNDING = 1e-12  # relative: figures are sums over rows, and Polars' threads add them up in an order of chance

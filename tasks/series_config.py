@@ -179,6 +179,11 @@ class SourceConfig(SeriesConfig):
         return self
 
 
+def names_many(stem: str, path: str) -> bool:
+    """Whether the last part of a path is a pattern, and not a file that is called so."""
+    return any(sign in stem for sign in "*?[") and not Path(path).is_file()
+
+
 class TargetConfig(SeriesConfig):
     """Your series. Without a path or query: the sample that comes with the project."""
 
@@ -204,6 +209,11 @@ class TargetConfig(SeriesConfig):
     def _has_a_name(self) -> "TargetConfig":
         if self.query is not None and self.called is None:
             raise ValueError("query was given without called; name the target, e.g. --target.called sales")
+        if self.path is not None and self.called is None and names_many(Path(self.path).name, self.path):
+            raise ValueError(
+                f"path {self.path} names many files and no target; name it, e.g. --target.called sales, as its "
+                "experiment, model and forecasts are found by that name"
+            )
         return self
 
     @property

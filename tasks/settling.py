@@ -12,7 +12,7 @@ from tasks.config import home
 GROUP = 0o007  # the umask in a folder that a group shares
 OWN = (  # what is made in the data folder; other files in it are their owner's business
     *("logs", "raw", "validated", "labels", "windows", "models", "backtests", "forecasts", "outcomes", "receipts"),
-    *("reports", "registry", "services", "sweeps", "monitor", "proofs", "mlartifacts", "spool"),
+    *("reports", "registry", "services", "sweeps", "monitor", "proofs", "mlartifacts", "spool", "targets"),
     *("mlflow.db", "mlflow.db-wal", "mlflow.db-shm", "mlflow.db-journal", "mlflow.lock"),
 )
 PASSAGE = 0o011  # may enter, not look: for the user as whom PostgreSQL runs for root

@@ -165,13 +165,13 @@ def test_without_a_path_the_target_is_the_quarterly_sample() -> None:
 
 
 def test_a_target_of_your_own_is_resolved_to_itself() -> None:
-    target = TargetConfig(path="sales/*.csv", freq="D")
+    target = TargetConfig(path="sales/*.csv", freq="D", called="sales")
     assert target.resolved() is target
 
 
 @pytest.mark.parametrize(
     ("path", "name"),
-    [("/data/my sales.csv", "my-sales"), ("a/b.c.parquet", "b-c"), ("sales/*.csv", "target")],
+    [("/data/my sales.csv", "my-sales"), ("a/b.c.parquet", "b-c"), ("sales/%.csv", "target")],
 )
 def test_the_name_of_a_target_is_fit_for_a_folder(path: str, name: str) -> None:
     assert TargetConfig(path=path, freq="D").name == name

@@ -78,7 +78,7 @@ def get(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Get:
     monkeypatch.setenv("AWS_REGION", "us-east-1")
 
     def call(address: str, **options: Any) -> Dataset:
-        config = TargetConfig.model_validate({"path": address, "freq": "D"} | options)
+        config = TargetConfig.model_validate({"path": address, "freq": "D", "called": "rows"} | options)
         assert files_of(config) == ()  # a receipt names local files; these are known by what ingest makes of them
         return ingest_files(config, "rows", tmp_path / "raw")
 

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from rnn_model.errors import DataError
+from tasks.handles import DataFile
 from tasks.machine import Environment
-from tasks.receipt import DataFile, Receipt, Stage
+from tasks.receipt import Receipt, Stage
 from tasks.sameness import changes, in_one_line, same_receipt, same_stage
 
 A, B = "a" * 64, "b" * 64
