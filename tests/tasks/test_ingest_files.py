@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
 
 from rnn_model.errors import DataError
+from tasks import files
 from tasks.handles import Dataset
 from tasks.ingest import ingest_files
 from tasks.series_config import ColumnsConfig, SeriesConfig
@@ -175,3 +177,18 @@ def test_text_named_parquet_is_refused(refusal: Refusal) -> None:
 def test_a_refusal_publishes_nothing(refusal: Refusal, tmp_path: Path) -> None:
     refusal(HEADER + "a,2024-01-01,x\n")
     assert not (tmp_path / "raw").exists()
+
+
+def test_more_rows_than_the_memory_holds_are_refused_before_one_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, day = tmp_path / "rows.parquet", date(2024, 1, 1)
+    long(["a"] * 50_000, [day] * 50_000, [1.0] * 50_000).write_parquet(path)
+    free = SimpleNamespace(available=50_000 * files.ROW_BYTES - 1)
+    monkeypatch.setattr(files.psutil, "virtual_memory", lambda: free)
+    monkeypatch.setattr(files, "rows_of", lambda *_: pytest.fail("a row was read"))
+    with pytest.raises(DataError, match=r"holds 50,000 rows, which need about 0\.0 GB of memory to read"):
+        files.read_file(path, SeriesConfig(path=str(path), freq="D"))
+    free.available += 1
+    with pytest.raises(pytest.fail.Exception, match="a row was read"):
+        files.read_file(path, SeriesConfig(path=str(path), freq="D"))
