@@ -151,7 +151,7 @@ def data_stages(products: Products) -> list[Stage]:
     """Rows read, rows that passed, windows cut, and the corpus to pretrain on."""
     stages = []
     if (validated := products.validated) is not None:
-        account = digest_json(validated.account.model_dump(mode="json"))
+        account = digest_json(validated.account.model_dump(mode="json", exclude={"notes"}))  # words, and of their day
         labels = validated.dataset.labels
         groups = {"labels": labels.parent.name} if labels else {}  # a folder that is named by its content
         stages.append(Stage(name="ingest", same={"rows": validated.raw} | groups))

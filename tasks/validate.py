@@ -45,7 +45,14 @@ def validate_dataset(dataset: Dataset, config: SeriesConfig, need: int, context:
     account = account.model_copy(update={"later": dataset.later, "notes": (*dataset.notes, *account.notes)})
     stop_if_too_many(raw, quarantine, account, config, dataset)
     fingerprint = content_fingerprint(used)
-    key = digest_json([fingerprint, content_fingerprint(raw), account.model_dump(), code_digest("rnn_model", "tasks")])
+    key = digest_json(
+        [
+            fingerprint,
+            content_fingerprint(raw),
+            account.model_dump(exclude={"notes"}),
+            code_digest("rnn_model", "tasks"),
+        ]
+    )
 
     def write(staging: Path) -> None:
         used.write_parquet(staging / "data.parquet")
