@@ -305,6 +305,7 @@ def test_what_is_ignored_stays_so(
         main(["run"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sent", "code", "word"), [("SIGTERM", 143, "terminated"), ("SIGINT", 130, "interrupted")])
 def test_a_stopped_process_says_so_and_leaves_no_server_behind(
     tmp_path: Path, sales: Path, sent: str, code: int, word: str
